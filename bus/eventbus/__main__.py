@@ -1,0 +1,63 @@
+"""Start the bus: ``eventbus``, or ``python -m eventbus``. Its settings come from the environment alone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+
+from aiohttp import web
+
+from .app import TASKS, create_app
+from .config import ConfigError, Settings
+from .listening import listen
+from .log import open_log
+from .services import load_services
+from .serving import create_runner, expect_many_connections
+
+logger = logging.getLogger("eventbus")
+
+
+def main() -> None:
+    """Run until SIGTERM or SIGINT, and drain: exit status 0. A wrong setting: one line, exit status 2."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        asyncio.run(_serve(Settings.from_env(os.environ)))
+    except ConfigError as error:
+        logger.error("%s", error)  # noqa: TRY400 - one line, no traceback
+        sys.exit(2)
+
+
+async def _serve(settings: Settings) -> None:
+    services = load_services(settings.services, os.environ)
+    sockets = listen(settings.host, settings.port, setting="HTTP_EVENTBUS_SERVER")
+    app = create_app(log=open_log(settings.log), services=services, settings=settings)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    expect_many_connections()
+    runner = create_runner(app)
+    await runner.setup()
+    try:
+        for socket in sockets:
+            await web.SockSite(runner, socket).start()
+        logger.info("bus ready at %s, log in %s", settings.public_url, settings.log)
+        await _until_stopped(app, stop)
+        logger.info("bus stopping")
+        await app.shutdown()  # while it still listens, so that new publishes are answered: not now
+    finally:
+        await runner.cleanup()
+
+
+async def _until_stopped(app: web.Application, stop: asyncio.Event) -> None:
+    """Wait for a signal; if something that must run for ever ends, that is a defect, and raised."""
+    stopped = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait([stopped, *app[TASKS]], return_when=asyncio.FIRST_COMPLETED)
+    for task in done - {stopped}:
+        task.result()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""The composition root: the only place that knows every part of the bus."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from .config import Settings
+from .cors import Cors
+from .http_api import HttpApi
+from .hub import Hub
+from .identities import Identities
+from .log import Log
+from .middleware import answer_problems
+from .problems import Unavailable
+from .services import Services
+from .websocket import WebSocketApi
+
+logger = logging.getLogger("eventbus")
+
+TASKS = web.AppKey("TASKS", list[asyncio.Task[None]])
+"""What runs as long as the app; if one of them ends, the app is broken."""
+
+
+def create_app(*, log: Log, services: Services | None = None, settings: Settings | None = None) -> web.Application:
+    """Join the parts to a bus that a server can run; shutting it down drains it.
+
+    Args:
+        log: Where events are kept; closed with the app.
+        services: Which services there are; none by default.
+        settings: The defaults, if not given.
+    """
+    settings = settings or Settings()
+    services = services or Services({})
+    cors = Cors(settings.allowed_origins)
+    identities = Identities(log, lifetime=settings.identity_lifetime)
+    hub = Hub(log)
+    http = HttpApi(log=log, identities=identities, services=services, settings=settings)
+    sockets = WebSocketApi(hub=hub, log=log, identities=identities, services=services, cors=cors, settings=settings)
+
+    async def background(app: web.Application) -> AsyncIterator[None]:
+        forever = (hub.run(), sockets.keep_beating(), _keep_identities(identities, hub))
+        tasks = [asyncio.create_task(each) for each in forever]
+        app[TASKS].extend(tasks)
+        yield
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        await log.close()
+
+    async def drain(_app: web.Application) -> None:
+        """Take nothing more, and part from everybody; what is being appended is still answered."""
+        http.draining = True
+        await sockets.close_all()
+
+    app = web.Application(middlewares=[answer_problems], client_max_size=settings.max_body)
+    app[TASKS] = []
+    app.on_response_prepare.append(cors.add_headers)
+    app.cleanup_ctx.append(background)
+    app.on_shutdown.append(drain)
+    for path in ("/", "/events"):
+        app.router.add_post(path, http.publish)
+        app.router.add_get(path, http.read)
+        app.router.add_options(path, cors.preflight)
+    app.router.add_get("/ws", sockets.connect)
+    app.router.add_get("/healthz", http.healthz)
+    app.router.add_get("/readyz", http.readyz)
+    return app
+
+
+async def _keep_identities(identities: Identities, hub: Hub) -> None:
+    """An identity never expires under an open socket."""
+    while True:
+        await asyncio.sleep(identities.refresh_every)
+        try:
+            await identities.refresh(hub.addresses)
+        except Unavailable as problem:
+            logger.error("identities wait for their next turn: %s", problem.detail)  # noqa: TRY400 - one line

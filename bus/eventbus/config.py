@@ -1,0 +1,189 @@
+"""Settings: read once from the environment into one frozen object. `.env.example` explains each of them.
+
+A wrong value stops the start with one line that names the variable, the value and what was expected.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .patterns import Patterns
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+WILDCARD_HOSTS = ("0.0.0.0", "::")  # noqa: S104 - recognized here, never a default
+
+# Clients ask; the answers are the services' word.
+ALL_BUT_ANSWERS = Patterns(["*"], but_not=["*-completed"])
+
+
+class ConfigError(Exception):
+    """A setting or file that the bus cannot start with; its text is one line that says what to change."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the bus was told, checked.
+
+    Attributes:
+        file_server_host: Where the static site listens.
+        file_server_port: 1 to 65535.
+        host: Where the bus listens.
+        port: 1 to 65535.
+        url: Where programs find the bus, without a slash at the end.
+        public_url: What the browser is told; the same as `url` unless something stands in front of the bus.
+        log: Which log, such as ``"sqlite:data/events.db"``; see `eventbus.log.open_log`.
+        services: Path of the services file.
+        allowed_origins: Origins whose pages may use the bus, such as ``"http://localhost:3000"``.
+        client_events: Names that clients may publish.
+        max_event: Largest event, in bytes of JSON.
+        max_body: Largest request body, in bytes.
+        send_buffer: Bytes waiting for one socket above which nothing more is written to it.
+        identify_timeout: Seconds a connection has to identify or authenticate itself.
+        heartbeat: Seconds between pings; who lets three of them pass without a sign of life is cut off.
+        identity_lifetime: Seconds an identity lives after its last socket closed or its last publish.
+    """
+
+    file_server_host: str = "localhost"
+    file_server_port: int = 3000
+    host: str = "localhost"
+    port: int = 3001
+    url: str = "http://localhost:3001"
+    public_url: str = "http://localhost:3001"
+    log: str = "sqlite:data/events.db"
+    services: str = "services.json"
+    allowed_origins: frozenset[str] = frozenset({"http://localhost:3000"})
+    client_events: Patterns = ALL_BUT_ANSWERS
+    max_event: int = 256 * 1024
+    max_body: int = 1024 * 1024
+    send_buffer: int = 1024 * 1024
+    identify_timeout: float = 10.0
+    heartbeat: float = 20.0
+    identity_lifetime: float = 24 * 60 * 60.0
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+        """Read and check every setting.
+
+        Args:
+            environ: Such as ``os.environ``; an empty value counts as not set.
+
+        Raises:
+            ConfigError: The first wrong value.
+        """
+        env = _Reader(environ)
+        file_server_host = env.host("HTTP_FILE_SERVER_HOST", "localhost")
+        file_server_port = env.port("HTTP_FILE_SERVER_PORT", 3000)
+        host = env.host("HTTP_EVENTBUS_SERVER_HOST", "localhost")
+        port = env.port("HTTP_EVENTBUS_SERVER_PORT", 3001)
+        url = env.url("EVENTBUS_URL", origin("localhost" if host in WILDCARD_HOSTS else host, port))
+        return cls(
+            file_server_host=file_server_host,
+            file_server_port=file_server_port,
+            host=host,
+            port=port,
+            url=url,
+            public_url=env.url("EVENTBUS_PUBLIC_URL", url),
+            log=env.text("EVENTBUS_LOG", "sqlite:data/events.db"),
+            services=env.text("EVENTBUS_SERVICES", "services.json"),
+            allowed_origins=env.origins(
+                "EVENTBUS_ALLOWED_ORIGINS", default_origins(file_server_host, file_server_port)
+            ),
+            client_events=env.patterns("EVENTBUS_CLIENT_EVENTS", ALL_BUT_ANSWERS),
+            max_event=env.whole_number("EVENTBUS_MAX_EVENT", 256 * 1024, unit="bytes"),
+            max_body=env.whole_number("EVENTBUS_MAX_BODY", 1024 * 1024, unit="bytes"),
+            send_buffer=env.whole_number("EVENTBUS_SEND_BUFFER", 1024 * 1024, unit="bytes"),
+            heartbeat=env.seconds("EVENTBUS_HEARTBEAT", 20.0),
+            identify_timeout=env.seconds("EVENTBUS_IDENTIFY_TIMEOUT", 10.0),
+            identity_lifetime=env.seconds("EVENTBUS_IDENTITY_LIFETIME", 24 * 60 * 60.0),
+        )
+
+
+def origin(host: str, port: int, scheme: str = "http") -> str:
+    """Write a server's origin as a browser does: no default port, IPv6 addresses in brackets (RFC 6454, 6.2)."""
+    bracketed = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{bracketed.lower()}" + ("" if port == DEFAULT_PORTS[scheme] else f":{port}")
+
+
+def default_origins(host: str, port: int) -> frozenset[str]:
+    """The static site under each of the names by which its own machine knows it."""
+    hosts = {"localhost", "127.0.0.1", "::1"} | ({host} - set(WILDCARD_HOSTS))
+    return frozenset(origin(host, port) for host in hosts)
+
+
+class _Reader:
+    """Reads one variable at a time, with its default, and says what is wrong with it."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def text(self, name: str, default: str) -> str:
+        return self._environ.get(name, "").strip() or default
+
+    def host(self, name: str, default: str) -> str:
+        value = self.text(name, default).strip("[]")
+        try:
+            socket.getaddrinfo(value, None)
+        except (OSError, UnicodeError):
+            raise self._wrong(
+                name, value, "this host name does not resolve; use localhost, 0.0.0.0 or an address of this machine"
+            ) from None
+        return value
+
+    def port(self, name: str, default: int) -> int:
+        value = self.text(name, str(default))
+        if not re.fullmatch(r"[0-9]{1,5}", value) or not 1 <= int(value) <= 65535:
+            raise self._wrong(name, value, "expected a port number from 1 to 65535")
+        return int(value)
+
+    def whole_number(self, name: str, default: int, *, unit: str) -> int:
+        value = self.text(name, str(default))
+        if not re.fullmatch(r"[0-9]{1,15}", value) or int(value) == 0:
+            raise self._wrong(name, value, f"expected a whole number of {unit}, 1 or more")
+        return int(value)
+
+    def seconds(self, name: str, default: float) -> float:
+        value = self.text(name, str(default))
+        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value) or float(value) == 0:
+            raise self._wrong(name, value, "expected a number of seconds above 0, such as 10 or 0.5")
+        return float(value)
+
+    def url(self, name: str, default: str) -> str:
+        value = self.text(name, default)
+        parts = _split_origin(value)
+        if parts is None:
+            raise self._wrong(name, value, "expected http:// or https://, a host and perhaps a port, and no path")
+        return origin(*parts)
+
+    def origins(self, name: str, default: frozenset[str]) -> frozenset[str]:
+        value = self.text(name, "")
+        if not value:
+            return default
+        return frozenset(self._origin(name, part.strip()) for part in value.split(","))
+
+    def _origin(self, name: str, text: str) -> str:
+        parts = _split_origin(text)
+        if parts is None:
+            raise self._wrong(name, text or ",", "expected origins such as http://localhost:3000, a comma between two")
+        return origin(*parts)
+
+    def patterns(self, name: str, default: Patterns) -> Patterns:
+        value = self.text(name, "")
+        try:
+            return Patterns(part.strip() for part in value.split(",")) if value else default
+        except ValueError as error:
+            raise ConfigError(f"{name}={value}: {error}") from None
+
+    def _wrong(self, name: str, value: str, expected: str) -> ConfigError:
+        return ConfigError(f"{name}={value}: {expected}")
+
+
+def _split_origin(text: str) -> tuple[str, int, str] | None:
+    """Take an origin apart into host, port and scheme; None where it is not one (``*`` and ``null`` are not)."""
+    match = re.fullmatch(r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?/?", text.lower())
+    if match is None:
+        return None
+    scheme, host, port = match[1], match[2].strip("[]"), int(match[3] or DEFAULT_PORTS[match[1]])
+    return (host, port, scheme) if 1 <= port <= 65535 else None

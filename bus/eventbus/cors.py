@@ -1,0 +1,39 @@
+"""CORS: which pages, by their origin, a browser lets talk to the bus (https://fetch.spec.whatwg.org/#http-cors-protocol)."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+MAX_AGE = 7200
+"""Seconds that a browser may keep a preflight's answer; no browser keeps it longer."""
+
+
+class Cors:
+    """The origins that are allowed, each named back alone: never ``*``, and ``null`` is not one.
+
+    Args:
+        origins: Such as ``{"http://localhost:3000"}``.
+    """
+
+    def __init__(self, origins: frozenset[str]) -> None:
+        self._origins = origins
+
+    def refuses(self, request: web.Request) -> bool:
+        """Does the request come from a page that is not allowed? Programs other than browsers send no origin."""
+        return not self._origins.issuperset(request.headers.getall("Origin", []))
+
+    async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Let the page read the response: on errors too, or the browser hides them."""
+        response.headers["Vary"] = "Origin"
+        if "Origin" in request.headers and not self.refuses(request):
+            response.headers["Access-Control-Allow-Origin"] = request.headers["Origin"]
+            response.headers["Access-Control-Expose-Headers"] = "Retry-After"
+
+    async def preflight(self, request: web.Request) -> web.Response:
+        """OPTIONS: tell a browser what a page may send; without an allowed origin it will send nothing."""
+        headers = {
+            "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
+            "Access-Control-Allow-Headers": "Content-Type, Authorization",
+            "Access-Control-Max-Age": str(MAX_AGE),
+        }
+        return web.Response(status=204, headers={} if self.refuses(request) else headers)

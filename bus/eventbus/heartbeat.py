@@ -1,0 +1,34 @@
+"""Whether the other side of a connection still lives: decided at each beat, from what came and went since the last."""
+
+from __future__ import annotations
+
+MISSED_BEATS = 3
+"""After so many beats without a sign of life, the other side counts as gone."""
+
+
+class Pulse:
+    """One connection's signs of life: what it sends, and what it takes of what waits for it."""
+
+    def __init__(self) -> None:
+        self._heard = True
+        self._missed = 0
+        self._sent = 0
+        self._waited = False
+
+    def hear(self) -> None:
+        """Something came from the other side."""
+        self._heard = True
+
+    def beat(self, *, written: int, waiting: int) -> bool:
+        """Does the other side still live?
+
+        Args:
+            written: Bytes written to the connection since it was opened.
+            waiting: How many of them have not left this program yet.
+        """
+        sent = written - waiting
+        # If nothing was waiting this tells nothing: the system takes a little even for a peer that vanished.
+        has_drained = self._waited and sent > self._sent
+        self._missed = 0 if self._heard or has_drained else self._missed + 1
+        self._heard, self._sent, self._waited = False, sent, waiting > 0
+        return self._missed < MISSED_BEATS

@@ -1,0 +1,85 @@
+"""Who a client is: a secret token, given once, and the public address derived from it.
+
+Whoever sees an event sees the address, and can answer it; only who holds the token can speak as the client.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+from .log import Log
+
+TOKEN_PREFIX = "token-"  # noqa: S105 - the prefix is no secret
+ADDRESS_PREFIX = "client-"
+
+_REMEMBERED = 100_000  # bounds memory, not the number of identities
+
+
+def new_token() -> str:
+    """Make a client's secret: 256 random bits."""
+    return TOKEN_PREFIX + secrets.token_urlsafe(32)
+
+
+def address_of(identifier: str) -> str:
+    """Turn a token into its address; an address, and whatever is neither, stays as it is."""
+    if not identifier.startswith(TOKEN_PREFIX):
+        return identifier
+    return ADDRESS_PREFIX + hashlib.sha256(identifier.encode()).hexdigest()[:32]
+
+
+class Identities:
+    """The addresses that were given out, each with its expiry; tokens are never stored.
+
+    Args:
+        log: Keeps them.
+        lifetime: Seconds that an identity lives after its last use.
+        clock: Unix time in seconds.
+    """
+
+    def __init__(self, log: Log, *, lifetime: float, clock: Callable[[], float] = time.time) -> None:
+        self._log = log
+        self._lifetime = lifetime
+        self._clock = clock
+
+        self._expiries: dict[str, float] = {}  # what the log said lately: it is asked at each publish
+
+    @property
+    def refresh_every(self) -> float:
+        """Seconds between two refreshes of an identity in use: a tenth of its life, so that few events write one."""
+        return self._lifetime / 10
+
+    async def issue(self) -> str:
+        """Make an identity, and return its token once its address is durable."""
+        token = new_token()
+        await self.refresh([address_of(token)])
+        return token
+
+    async def use(self, token: str) -> bool:
+        """Is this the token of an identity that has not expired? If so it lives on from now."""
+        if not token.startswith(TOKEN_PREFIX):
+            return False
+        address = address_of(token)
+        left = await self._expiry(address) - self._clock()
+        if 0 < left < self._lifetime:
+            await self.refresh([address])
+        return left > 0
+
+    async def refresh(self, addresses: Iterable[str]) -> None:
+        """Let these live from now on, as they are in use; forget those that expired."""
+        # They may not be refreshed again for `refresh_every`, and still live for a whole lifetime after that.
+        expiries = dict.fromkeys(addresses, self._clock() + self._lifetime + self.refresh_every)
+        await self._log.keep_identities(expiries, now=self._clock())
+        self._remember(expiries)
+
+    async def _expiry(self, address: str) -> float:
+        if address not in self._expiries:
+            self._remember({address: await self._log.identity_expiry(address)})
+        return self._expiries[address]
+
+    def _remember(self, expiries: Mapping[str, float]) -> None:
+        if len(self._expiries) > _REMEMBERED:
+            self._expiries.clear()
+        self._expiries.update(expiries)

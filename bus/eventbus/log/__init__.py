@@ -1,0 +1,141 @@
+"""The log: keeps events in the order they were accepted. Everything that is delivered is read from it.
+
+`Log` says what every implementation offers; `open_log` chooses one; `follow` reads on for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Protocol
+
+from ..config import ConfigError
+from ..event import Draft, Event
+from ..patterns import EVERYTHING, Patterns
+
+READ_LIMIT = 256
+"""Events that one step of following or catching up reads at most."""
+
+READ_BYTES = 1024 * 1024
+"""Data after which a read ends: bounds what a reader holds in memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publisher:
+    """Who an event is from.
+
+    Attributes:
+        source: As the event says it: ``"client"``, or the service's name.
+        scope: Where its ids are unique: one client's address, or one service.
+    """
+
+    source: str
+    scope: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Appended:
+    """Where a draft stands in the log.
+
+    Attributes:
+        id: The event's id.
+        seq: Its position.
+        duplicate: True if the publisher had used this id before; then nothing was added.
+    """
+
+    id: str
+    seq: int
+    duplicate: bool = False
+
+
+class Log(Protocol):
+    """Keeps events in the order they were accepted; ``seq`` is an event's place, a positive integer.
+
+    Every method but `head` and `wait_beyond` raises `eventbus.problems.Unavailable` when the log cannot serve.
+    """
+
+    @property
+    def epoch(self) -> str:
+        """A random name of this log since its creation: tells a wiped log from one that went on."""
+
+    @property
+    def head(self) -> int:
+        """The newest durable event's ``seq``; 0 for a new log."""
+
+    async def append(self, drafts: Sequence[Draft], *, publisher: Publisher) -> list[Appended]:
+        """Store all or none; return once they are durable. A repeated id is a duplicate, not an error."""
+
+    async def read(
+        self, *, after: int, limit: int, names: Patterns = EVERYTHING, address: str | None = None
+    ) -> list[Event]:
+        """Return the first events with ``seq`` above `after`, with `address` those for that client.
+
+        At most `limit`, fewer after `READ_BYTES` of data, and none beyond the `head` as it is now: what lies between
+        the two is told to nobody, so whoever begins at the head misses nothing.
+        """
+
+    async def wait_beyond(self, seq: int) -> None:
+        """Return once `head` is above `seq`."""
+
+    async def identity_expiry(self, address: str) -> float:
+        """Return the Unix time at which an address expires; 0 for one that is not known."""
+
+    async def keep_identities(self, expiries: Mapping[str, float], *, now: float) -> None:
+        """Keep each address until its expiry; forget those that expired before `now` (both Unix time)."""
+
+    async def check(self) -> None:
+        """Write, and change nothing: returns if an append would succeed."""
+
+    async def close(self) -> None:
+        """Finish what is under way, then let go of the files."""
+
+
+def open_log(url: str) -> Log:
+    """Open the log that a setting names.
+
+    Args:
+        url: ``memory:``, ``sqlite:PATH`` or ``sqlite:PATH?sync=normal``.
+
+    Raises:
+        ConfigError: It names no log, or one that cannot be opened.
+    """
+    from .memory import MemoryLog  # here, because both know this module
+    from .sqlite import SqliteLog
+
+    kind, _, rest = url.partition(":")
+    path, _, option = rest.partition("?")
+    if url == "memory:":
+        return MemoryLog()
+    if kind == "sqlite" and path and option in ("", "sync=normal", "sync=full"):
+        try:
+            return SqliteLog(path, sync=option.removeprefix("sync=") or "full")
+        except OSError as error:
+            reason = f"{error.filename}: {error.strerror}; name a file that can be made" if error.errno else error
+            raise ConfigError(f"EVENTBUS_LOG={url}: {reason}") from None
+    raise ConfigError(f"EVENTBUS_LOG={url}: expected memory:, sqlite:PATH or sqlite:PATH?sync=normal")
+
+
+def take(events: Iterable[Event], limit: int) -> list[Event]:
+    """Take events until there are `limit`, or `READ_BYTES` of data."""
+    taken: list[Event] = []
+    size = 0
+    for event in islice(events, limit):
+        taken.append(event)
+        size += len(event.data)
+        if size >= READ_BYTES:
+            break
+    return taken
+
+
+async def follow(log: Log, *, after: int) -> AsyncIterator[list[Event]]:
+    """Read on from a position: first what the log holds, then each event as it comes, without gap or repeat."""
+    while True:
+        head = log.head
+        events = await log.read(after=after, limit=READ_LIMIT)
+        if events:
+            yield events
+            after = events[-1].seq
+        else:
+            after = max(after, head)  # positions can be empty: numbers may be skipped
+            await log.wait_beyond(after)

@@ -1,0 +1,101 @@
+"""The refusals, and the one place that turns them into ``application/problem+json`` (RFC 9457).
+
+    Problem
+    ├── NotJson              400
+    ├── BadParameter         400
+    ├── NoRight              401
+    ├── NotAllowed           403
+    ├── TooSlow              408
+    ├── TooLarge             413
+    ├── NotAnEvent           422
+    └── Unavailable          503, Retry-After
+
+Each is raised where it is known; no handler builds an error reply.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import ClassVar
+
+import msgspec
+
+
+class Problem(Exception):
+    """Why a request was refused; nothing was added to the log.
+
+    Args:
+        detail: What was wrong, with which value, and what to do: one sentence for a person.
+    """
+
+    status: ClassVar[HTTPStatus]
+    title: ClassVar[str]
+    headers: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class NotJson(Problem):
+    """The body is not JSON."""
+
+    status = HTTPStatus.BAD_REQUEST
+    title = "The body is not JSON"
+
+
+class BadParameter(Problem):
+    """A value in the query cannot be understood."""
+
+    status = HTTPStatus.BAD_REQUEST
+    title = "Bad parameter"
+
+
+class NoRight(Problem):
+    """Neither a service's token in the Authorization header nor a client's in the context."""
+
+    status = HTTPStatus.UNAUTHORIZED
+    title = "Authorization required"
+    headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": "Bearer"}
+
+
+class NotAllowed(Problem):
+    """The publisher is known, but may not do this."""
+
+    status = HTTPStatus.FORBIDDEN
+    title = "Not allowed"
+
+
+class TooSlow(Problem):
+    """The body did not come in time."""
+
+    status = HTTPStatus.REQUEST_TIMEOUT
+    title = "Too slow"
+
+
+class TooLarge(Problem):
+    """The body or the event is larger than the limit."""
+
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    title = "Too large"
+
+
+class NotAnEvent(Problem):
+    """The body is JSON, but not an event."""
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    title = "Not an event"
+
+
+class Unavailable(Problem):
+    """The log cannot take events now, or the bus is draining: come back later."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    title = "Unavailable"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+
+
+def problem_json(*, status: HTTPStatus, title: str, detail: str) -> bytes:
+    """Write a problem document (RFC 9457, 3); ``about:blank`` says that the status tells the type (4.2.1)."""
+    shown = detail.encode(errors="replace").decode()  # it may repeat what came in a header, which is any bytes
+    return msgspec.json.encode({"type": "about:blank", "title": title, "status": status.value, "detail": shown})

@@ -1,0 +1,34 @@
+"""What may stand behind the question mark of a request."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from .patterns import Patterns
+from .problems import BadParameter
+
+
+def names_within(request: web.Request, subscribed: Patterns) -> Patterns:
+    """Read ``name=PATTERN``, which narrows what a service may read.
+
+    Raises:
+        BadParameter: It is no pattern.
+    """
+    if "name" not in request.query:
+        return subscribed
+    try:
+        return Patterns([request.query["name"]], within=subscribed)
+    except ValueError as error:
+        raise BadParameter(f"name={request.query['name']}: {error}") from None
+
+
+def whole_number(request: web.Request, name: str, default: int) -> int:
+    """Read ``name=NUMBER``.
+
+    Raises:
+        BadParameter: It is no whole number of at most 18 digits.
+    """
+    value = request.query.get(name, str(default))
+    if not (value.isascii() and value.isdigit() and len(value) <= 18):
+        raise BadParameter(f"{name}={value}: expected a whole number, 0 or more")
+    return int(value)

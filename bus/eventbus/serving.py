@@ -1,0 +1,62 @@
+"""How an app is served: aiohttp's runner, and what it may write into the program's log."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import resource
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+
+FINISHING = 1.0
+"""Seconds that a request under way has to finish when the server stops."""
+
+KEEP_ALIVE = 75.0
+"""Seconds that a connection may stay open between two requests."""
+
+TELL_EVERY = 10.0
+"""Seconds between two lines about the same shortage."""
+
+logger = logging.getLogger("eventbus.http")
+
+
+def create_runner(app: web.Application) -> web.AppRunner:
+    """Make the runner that serves an app: no line for each request, and none for what others do wrong."""
+    logger.addFilter(_tells_of_a_defect)
+    return web.AppRunner(
+        app,
+        access_log=None,
+        logger=logger,
+        shutdown_timeout=FINISHING,
+        keepalive_timeout=KEEP_ALIVE,
+        auto_decompress=False,  # a small body could unfold to a huge one
+    )
+
+
+def expect_many_connections() -> None:
+    """Let this process have as many open files as it may, and bear it calmly when they are not enough."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    asyncio.get_running_loop().set_exception_handler(_Shortages())
+
+
+class _Shortages:
+    """Says that a connection could not be accepted in one line now and then; asyncio would fill the disk with them."""
+
+    def __init__(self) -> None:
+        self._silent_until = 0.0
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if not isinstance(context.get("exception"), OSError) or "accept" not in context["message"]:
+            loop.default_exception_handler(context)
+        elif loop.time() >= self._silent_until:
+            self._silent_until = loop.time() + TELL_EVERY
+            logger.error("no more connections can be accepted: %s", context["exception"])
+
+
+def _tells_of_a_defect(record: logging.LogRecord) -> bool:
+    """Broken HTTP is no defect of ours, and aiohttp would show it as it came: a token, perhaps."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, HttpProcessingError | web.RequestPayloadError | ConnectionError)

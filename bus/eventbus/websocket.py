@@ -1,0 +1,248 @@
+"""The WebSocket edge: one `Connection` for each socket: it reads commands, and is the hub's outlet for events."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import ExitStack, suppress
+
+from aiohttp import WSMessage, WSMsgType, web
+
+from .config import Settings
+from .cors import Cors
+from .frames import Close, close_frame, ping_frame, pong_frame, text_frame
+from .heartbeat import Pulse
+from .hub import Hub
+from .identities import Identities, address_of
+from .log import Log
+from .messages import (
+    Answer,
+    Authenticate,
+    Authenticated,
+    BadCommand,
+    Command,
+    CommandError,
+    Identified,
+    Identify,
+    NotACommand,
+    NotAuthenticated,
+    decode_command,
+    encode_answer,
+)
+from .problems import BadParameter, NotAllowed, Unavailable
+from .routing import Client, Service
+from .services import Services
+
+logger = logging.getLogger("eventbus")
+
+MAX_COMMAND = 64 * 1024  # bytes
+CLOSING = 1.0  # seconds that the other side has to answer a close
+
+
+class WebSocketApi:
+    """Takes connections, and closes them all in the end.
+
+    Args:
+        hub: Delivers events to the connections.
+        log: Its head is where live events begin.
+        identities: Gives clients theirs.
+        services: Which services may connect.
+        cors: Whose pages may connect.
+        settings: Limits.
+    """
+
+    def __init__(
+        self, *, hub: Hub, log: Log, identities: Identities, services: Services, cors: Cors, settings: Settings
+    ) -> None:
+        self.hub = hub
+        self.log = log
+        self.identities = identities
+        self.services = services
+        self.settings = settings
+        self._cors = cors
+        self._connections: dict[Connection, asyncio.Task[None] | None] = {}
+        self._draining = False
+
+    async def connect(self, request: web.Request) -> web.StreamResponse:
+        """GET /ws: speak with the other side until one of both hangs up."""
+        if self._cors.refuses(request):
+            raise NotAllowed(f"pages from {request.headers['Origin']} may not connect; see EVENTBUS_ALLOWED_ORIGINS")
+        if self._draining:
+            raise Unavailable("the bus is stopping; connect again")
+        socket = web.WebSocketResponse(compress=False, max_msg_size=MAX_COMMAND, autoping=False, autoclose=False)
+        try:
+            await socket.prepare(request)
+        except ValueError as error:  # a key that is not ASCII
+            raise BadParameter(f"this is no WebSocket handshake: {error}") from None
+        connection = Connection(self, request, socket)
+        self._connections[connection] = asyncio.current_task()
+        try:
+            await connection.run()
+        finally:
+            del self._connections[connection]
+        return socket
+
+    async def keep_beating(self) -> None:
+        """Ask everybody for a sign of life, for ever, and cut off those who give none."""
+        while True:
+            await asyncio.sleep(self.settings.heartbeat)
+            for connection in list(self._connections):
+                connection.beat()
+
+    async def close_all(self) -> None:
+        """Close every connection together, with 1012; take no new ones."""
+        self._draining = True
+        for connection in self._connections:
+            connection.close(Close.RESTART, "the bus is stopping")
+        tasks = [task for task in self._connections.values() if task]
+        if tasks:
+            await asyncio.wait(tasks, timeout=CLOSING)
+
+
+class Connection:
+    """One socket: first unknown, then a client's or a service's.
+
+    Args:
+        api: The parts it works with.
+        request: The handshake.
+        socket: Its WebSocket, open.
+    """
+
+    def __init__(self, api: WebSocketApi, request: web.Request, socket: web.WebSocketResponse) -> None:
+        self._api = api
+        self._socket = socket
+        self._writer = request.writer
+        self._transport = request.transport
+        if self._transport is not None:
+            self._transport.set_write_buffer_limits(high=api.settings.send_buffer)
+        self._subscribed = ExitStack()
+        self._known = False
+        self._parting = False
+        self._pulse = Pulse()
+        self._written = 0  # bytes
+
+    async def run(self) -> None:
+        """Obey commands until the connection ends."""
+        await self._obey_all()
+        # One who hung up is answered; one who was told to go is heard out, so that it reads why.
+        self.close(Close.NORMAL)
+        with suppress(ConnectionError):
+            async for _ in self._socket:
+                pass
+        if self._transport is not None:
+            self._transport.close()
+
+    async def _obey_all(self) -> None:
+        try:
+            async with asyncio.timeout(self._api.settings.identify_timeout) as until_known:
+                with self._subscribed:
+                    async for message in self._socket:
+                        await self._obey(message)
+                        if self._known:
+                            until_known.reschedule(None)
+        except TimeoutError:
+            self.close(Close.NEVER_IDENTIFIED, "neither identified nor authenticated in time")
+        except ConnectionError:
+            pass  # the other side hung up in mid-send
+        except Unavailable:
+            self.close(Close.FAILED, "the log cannot be written; connect again")
+        except Exception:
+            logger.exception("a defect of the bus, in a connection")
+            self.close(Close.FAILED, "a defect of the bus; its log tells more")
+
+    def close(self, code: Close, reason: str = "") -> None:
+        """Say goodbye; a connection whose other side does not answer in a moment is cut."""
+        # Nothing is waited for here: one frozen peer would hold up everything.
+        if self._transport is not None and not self._parting:
+            self._send(close_frame(code, reason))
+            self._parting = True
+            asyncio.get_running_loop().call_later(CLOSING, self._transport.abort)
+
+    def beat(self) -> None:
+        """Send a ping; say goodbye to one that gives no sign of life."""
+        waiting = self._transport.get_write_buffer_size() if self._transport is not None else 0
+        if self._pulse.beat(written=self._written, waiting=waiting):
+            self._send(ping_frame())
+        else:
+            self.close(Close.TOOK_NOTHING, "no sign of life")
+
+    @property
+    def full(self) -> bool:
+        """Is more waiting to be sent than the setting allows?"""
+        return self._transport is not None and (
+            self._transport.get_write_buffer_size() > self._api.settings.send_buffer
+        )
+
+    def write(self, payload: bytes) -> None:
+        """Send a message; never waits."""
+        self._send(text_frame(payload))
+
+    async def drained(self) -> None:
+        """Return once no more is waiting than the setting allows."""
+        await self._writer.drain()
+
+    def _send(self, frame: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing() and not self._parting:
+            self._written += len(frame)
+            self._transport.write(frame)
+
+    async def _obey(self, message: WSMessage) -> None:
+        if self._parting:
+            return
+        self._pulse.hear()
+        if message.type is WSMsgType.PING:
+            self._send(pong_frame(message.data))
+            await self.drained()  # or pongs to one that never reads would pile up
+        elif message.type is WSMsgType.BINARY:
+            self._answer(CommandError(action=None, error="expected text, got binary"))
+            self.close(Close.UNSUPPORTED, "text only")
+        elif message.type is WSMsgType.TEXT:  # the rest are errors, which aiohttp has closed the connection for
+            await self._obey_text(message.data)
+
+    async def _obey_text(self, text: str) -> None:
+        try:
+            await self._do(decode_command(text))
+        except BadCommand as bad:
+            self._answer(CommandError(action=bad.action, error=bad.error))
+            await self.drained()  # or the answers to one that never reads would pile up
+        except NotACommand as error:
+            self._answer(CommandError(action=None, error=str(error)))
+            self.close(Close.NOT_A_COMMAND, "not a JSON object")
+
+    async def _do(self, command: Command) -> None:
+        if self._known:
+            raise BadCommand(type(command).__name__.lower(), "this connection has said who it is; open another one")
+        match command:
+            case Identify():
+                await self._identify(command)
+            case Authenticate():
+                await self._authenticate(command)
+
+    async def _identify(self, command: Identify) -> None:
+        token = command.token or ""
+        resumed = await self._api.identities.use(token)
+        if not resumed:
+            token = await self._api.identities.issue()
+        client = Client(address_of(token))
+        head, epoch = self._api.log.head, self._api.log.epoch
+        answer = Identified(token=token, address=client.address, resumed=resumed, seq=head, epoch=epoch)
+        self._subscribe(client, answer)
+
+    async def _authenticate(self, command: Authenticate) -> None:
+        credentials = command.credentials
+        service = self._api.services.with_token(credentials) if isinstance(credentials, str) else None
+        if service is None:
+            self._answer(NotAuthenticated(error="wrong credentials; see the services file"))
+            self.close(Close.WRONG_CREDENTIALS, "wrong credentials")
+        else:
+            head, epoch = self._api.log.head, self._api.log.epoch
+            self._subscribe(service, Authenticated(service=service.name, seq=head, epoch=epoch))
+
+    def _subscribe(self, subscriber: Client | Service, answer: Identified | Authenticated) -> None:
+        """Answer, and deliver from that position on: nothing is awaited between, so no event can slip through."""
+        self._known = True
+        self._answer(answer)
+        self._subscribed.enter_context(self._api.hub.connected(subscriber, self, after=answer.seq))
+
+    def _answer(self, answer: Answer) -> None:
+        self.write(encode_answer(answer))

@@ -1,0 +1,120 @@
+"""A bus on a real port for each test that asks for one."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
+from bus_under_test import PATIENCE, Bus, BusProcess, StartBus, StartProcess, start_process
+from eventbus.app import create_app
+from eventbus.log import Log, open_log
+from eventbus.patterns import Patterns
+from eventbus.routing import Service
+from eventbus.services import Services
+from eventbus.serving import create_runner
+from eventbus.websocket import Connection
+
+SERVICES = Services(
+    {
+        "the-service": Service(name="everything"),
+        "the-answerer": Service(
+            name="answerer", publish=Patterns(["*-completed"]), subscribe=Patterns(["check-*", "register-domain"])
+        ),
+    }
+)
+
+
+@pytest.fixture(autouse=True)
+def no_traceback_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Whatever a test does to the bus; one that expects a traceback clears `caplog` once it has seen it."""
+    caplog.set_level(logging.INFO)
+    yield
+    assert not [record for record in caplog.get_records("call") if record.exc_info]
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[ClientSession]:
+    timeout = ClientTimeout(total=PATIENCE * 3)
+    async with ClientSession(connector=TCPConnector(limit=0), timeout=timeout, auto_decompress=False) as session:
+        yield session
+
+
+@pytest.fixture(params=["memory:", "sqlite:{}/log/events.db"], ids=["memory", "sqlite"])
+def log_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Each kind of log there is; a new one needs one more line here."""
+    return str(request.param).format(tmp_path)
+
+
+@pytest.fixture
+def log(log_url: str) -> Log:
+    """Closed by the bus that uses it, or by the test."""
+    return open_log(log_url)
+
+
+@pytest.fixture
+async def start(http: ClientSession) -> AsyncIterator[StartBus]:
+    """Start a bus in this process: `await start(log, settings)`."""
+    async with AsyncExitStack() as stack:
+
+        async def start(log: Log, settings: Any = None) -> Bus:
+            runner = create_runner(create_app(log=log, services=SERVICES, settings=settings))
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            host, port = runner.addresses[0][:2]
+            return Bus(f"http://{host}:{port}", http)
+
+        yield start
+
+
+@pytest.fixture
+async def bus(start: StartBus) -> Bus:
+    """A bus whose log is in memory; where the kind of log matters, a module has its own."""
+    return await start(open_log("memory:"))
+
+
+@pytest.fixture
+def connections(monkeypatch: pytest.MonkeyPatch) -> list[Connection]:
+    """The bus's side of each WebSocket, in the order they came."""
+    known: list[Connection] = []
+
+    class Known(Connection):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            known.append(self)
+
+    monkeypatch.setattr("eventbus.websocket.Connection", Known)
+    return known
+
+
+@pytest.fixture
+def services_file(tmp_path: Path) -> Path:
+    """Two services, as in `SERVICES`."""
+    path = tmp_path / "services.json"
+    answerer = {"name": "answerer", "token": "the-answerer", "publish": ["*-completed"], "subscribe": ["check-*"]}
+    path.write_text(json.dumps([{"name": "everything", "token": "the-service"}, answerer]))
+    return path
+
+
+@pytest.fixture
+async def run(http: ClientSession, tmp_path: Path, services_file: Path) -> AsyncIterator[StartProcess]:
+    """Start a bus in its own process, with its log in `tmp_path`: `await run(NAME="value")`."""
+    processes: list[BusProcess] = []
+
+    async def run(*, until_ready: bool = True, **environ: str) -> BusProcess:
+        settings = {"EVENTBUS_LOG": f"sqlite:{tmp_path}/events.db", "EVENTBUS_SERVICES": str(services_file)}
+        process = await start_process(http, settings | environ)
+        processes.append(process)
+        if until_ready:
+            await process.said("bus ready")
+        return process
+
+    yield run
+    for process in processes:
+        await process.kill()

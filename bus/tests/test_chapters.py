@@ -1,0 +1,27 @@
+"""What the first chapters of the workshop read stays short enough for an evening, and free of the web server."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import eventbus
+import pytest
+
+PACKAGE = Path(eventbus.__file__).parent
+CHAPTERS = ("event", "routing", "log/memory", "hub", "http_api", "websocket", "app")
+EDGES = {"http_api", "websocket", "cors", "middleware", "query", "serving", "app", "__main__"}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def test_the_first_chapters_have_about_900_lines() -> None:
+    lines = sum(len((PACKAGE / f"{chapter}.py").read_text().splitlines()) for chapter in CHAPTERS)
+
+    assert lines < 930
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.relative_to(PACKAGE)))
+def test_only_the_edges_know_the_web_server(module: Path) -> None:
+    knows = re.search(r"^(from|import) aiohttp", module.read_text(), re.MULTILINE) is not None
+
+    assert knows == (module.stem in EDGES)

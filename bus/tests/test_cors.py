@@ -1,0 +1,79 @@
+"""CORS: an allowed page may read every answer, and no other page any."""
+
+from __future__ import annotations
+
+import pytest
+from bus_under_test import ORIGIN, Bus, StartBus
+from eventbus.config import Settings
+from eventbus.log import open_log
+
+FOREIGN = ["", "null", "*", "http://localhost:3001", "https://localhost:3000", "http://localhost", "http://evil.test"]
+
+
+@pytest.mark.parametrize("path", ["/", "/events"])
+async def test_a_preflight_tells_an_allowed_page_what_it_may_send(bus: Bus, path: str) -> None:
+    headers = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST"}
+
+    answer = await bus.request("OPTIONS", path, headers=headers)
+
+    assert (answer.status, answer.body) == (204, b"")
+    assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+    assert answer.headers["Access-Control-Allow-Methods"] == "GET, POST, OPTIONS"
+    assert answer.headers["Access-Control-Allow-Headers"] == "Content-Type, Authorization"
+    assert int(answer.headers["Access-Control-Max-Age"]) > 0
+    assert answer.headers["Vary"] == "Origin"
+
+
+@pytest.mark.parametrize("origin", FOREIGN)
+async def test_a_preflight_tells_a_foreign_page_nothing(bus: Bus, origin: str) -> None:
+    answer = await bus.request("OPTIONS", "/", headers={"Origin": origin, "Access-Control-Request-Method": "POST"})
+
+    assert answer.status == 204
+    assert not [name for name in answer.headers if name.startswith("Access-Control-")]
+    assert answer.headers["Vary"] == "Origin"
+
+
+@pytest.mark.parametrize(
+    ("body", "authorization", "status"),
+    [
+        (b'{"name": "hi"}', "the-service", 200),
+        (b"", "the-service", 400),
+        (b'{"name": "hi"}', None, 401),
+        (b'{"name": "eventbus.x"}', "the-service", 403),
+        (b"x" * 300_000, "the-service", 413),
+        (b"[]", "the-service", 422),
+    ],
+)
+async def test_an_allowed_page_may_read_every_answer(
+    bus: Bus, body: bytes, authorization: str | None, status: int
+) -> None:
+    answer = await bus.post(body, authorization=authorization, Origin=ORIGIN)
+
+    assert answer.status == status
+    assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+    assert answer.headers["Access-Control-Expose-Headers"] == "Retry-After"
+    assert answer.headers["Vary"] == "Origin"
+
+
+@pytest.mark.parametrize("origin", FOREIGN)
+async def test_a_foreign_page_may_read_no_answer(bus: Bus, origin: str) -> None:
+    answer = await bus.post({"name": "hi"}, authorization="the-service", Origin=origin)
+
+    assert not [name for name in answer.headers if name.startswith("Access-Control-")]
+
+
+async def test_a_program_without_an_origin_needs_no_headers(bus: Bus) -> None:
+    answer = await bus.post({"name": "hi"}, authorization="the-service")
+
+    assert answer.status == 200
+    assert "Access-Control-Allow-Origin" not in answer.headers
+    assert answer.headers["Vary"] == "Origin"
+
+
+async def test_each_of_several_origins_is_answered_with_itself(start: StartBus) -> None:
+    origins = ["https://one.example", "https://two.example"]
+    bus = await start(open_log("memory:"), Settings(allowed_origins=frozenset(origins)))
+
+    answers = [await bus.request("GET", "/healthz", headers={"Origin": origin}) for origin in origins]
+
+    assert [answer.headers["Access-Control-Allow-Origin"] for answer in answers] == origins

@@ -1,0 +1,48 @@
+"""Where the bus listens, and what is said when it cannot."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+from bus_under_test import free_port
+from eventbus.config import ConfigError
+from eventbus.listening import listen
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        yield other.getsockname()[1]
+
+
+def test_localhost_can_be_reached_by_its_address() -> None:
+    port = free_port()
+
+    sockets = listen("localhost", port, setting="HTTP_EVENTBUS_SERVER")
+
+    socket.create_connection(("127.0.0.1", port)).close()
+    for listening in sockets:
+        listening.close()
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_a_taken_port_is_named(taken_port: int, host: str) -> None:
+    with pytest.raises(ConfigError, match=f"HTTP_EVENTBUS_SERVER_PORT={taken_port}: another program is listening"):
+        listen(host, taken_port, setting="HTTP_EVENTBUS_SERVER")
+
+
+def test_a_host_that_is_not_this_machine_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"HTTP_EVENTBUS_SERVER_HOST=192\.0\.2\.1: this is no address of"):
+        listen("192.0.2.1", free_port(), setting="HTTP_EVENTBUS_SERVER")
+
+
+def test_whatever_else_the_system_refuses_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(socket, "create_server", refuse)
+
+    with pytest.raises(ConfigError, match="SERVER_PORT=80: Permission denied; set others"):
+        listen("127.0.0.1", 80, setting="HTTP_EVENTBUS_SERVER")

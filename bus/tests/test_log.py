@@ -1,0 +1,237 @@
+"""What every log promises; this one suite runs against each of them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+from eventbus.config import ConfigError
+from eventbus.event import Draft, Event
+from eventbus.log import READ_BYTES, READ_LIMIT, Appended, Log, Publisher, follow, open_log
+from eventbus.patterns import Patterns
+
+ANNA = Publisher(source="client", scope="client-anna")
+BERT = Publisher(source="client", scope="client-bert")
+SERVICE = Publisher(source="domain service", scope="service domain service")
+
+
+@pytest.fixture(autouse=True)
+async def close(log: Log) -> AsyncIterator[None]:
+    yield
+    await log.close()
+
+
+def draft(name: str = "hi", **fields: Any) -> Draft:
+    return Draft(name=name, **fields)
+
+
+async def append(log: Log, *drafts: Draft, publisher: Publisher = ANNA) -> list[Appended]:
+    return await log.append(drafts, publisher=publisher)
+
+
+async def names(log: Log, **options: Any) -> list[str]:
+    return [event.name for event in await log.read(**{"after": 0, "limit": 100} | options)]
+
+
+async def test_a_new_log_is_empty(log: Log) -> None:
+    assert log.head == 0
+    assert await log.read(after=0, limit=10) == []
+
+
+async def test_an_event_is_read_as_it_was_written(log: Log) -> None:
+    data = b'{"b": [1e400, -0.0, "\\u0000", "\xf0\x9f\x98\x80"], "a": 1180591620717411303424, "b": null}'
+    written = draft("check-domain", id="1", data=msgspec.Raw(data), context={"identifier": "client-anna", "é": ""})
+
+    [appended] = await append(log, written, publisher=SERVICE)
+    [event] = await log.read(after=0, limit=10)
+
+    assert appended == Appended(id="1", seq=event.seq)
+    assert (event.name, event.id, event.source) == ("check-domain", "1", "domain service")
+    assert bytes(event.data) == data
+    assert event.context == {"identifier": "client-anna", "é": ""}
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", event.time)
+
+
+async def test_events_are_read_in_the_order_of_their_positions(log: Log) -> None:
+    appended = [*await append(log, draft("a"), draft("b")), *await append(log, draft("c"))]
+
+    seqs = [one.seq for one in appended]
+    assert seqs == sorted(set(seqs))
+    assert log.head == seqs[-1]
+    assert await names(log) == ["a", "b", "c"]
+
+
+async def test_reading_begins_after_a_position_and_ends_at_a_limit(log: Log) -> None:
+    _, second, *_ = await append(log, *map(draft, "abcde"))
+
+    assert await names(log, after=second.seq) == ["c", "d", "e"]
+    assert await names(log, after=second.seq, limit=2) == ["c", "d"]
+    assert await names(log, limit=0) == []
+    assert await names(log, after=log.head) == []
+    assert await names(log, after=10**18 - 1) == []
+
+
+async def test_reading_can_be_narrowed_to_some_names(log: Log) -> None:
+    await append(log, *map(draft, ["check-domain", "register-domain", "check-name"]))
+
+    assert await names(log, names=Patterns(["check-*"])) == ["check-domain", "check-name"]
+    assert await names(log, names=Patterns(["check-*"]), limit=1) == ["check-domain"]
+    assert await names(log, names=Patterns(["register-domain"])) == ["register-domain"]
+    assert await names(log, names=Patterns([])) == []
+
+
+async def test_reading_can_be_narrowed_to_one_client(log: Log) -> None:
+    to_anna, to_bert = {"identifier": "client-anna"}, {"identifier": "client-bert"}
+    await append(log, draft("a", context=to_anna), draft("b", context=to_bert), draft("c"), draft("d", context=to_anna))
+
+    assert await names(log, address="client-anna") == ["a", "d"]
+    assert await names(log, address="client-anna", names=Patterns(["d"])) == ["d"]
+    assert await names(log, address="client-nobody") == []
+
+
+async def test_a_repeated_id_is_the_first_event_whatever_it_says(log: Log) -> None:
+    [first] = await append(log, draft("a", id="1"))
+    await append(log, draft("b", id="2"))
+
+    [again] = await append(log, draft("c", id="1"))
+
+    assert again == Appended(id="1", seq=first.seq, duplicate=True)
+    assert await names(log) == ["a", "b"]
+
+
+async def test_a_repeated_id_is_found_within_one_batch(log: Log) -> None:
+    first, again = await append(log, draft("a", id="1"), draft("b", id="1"))
+
+    assert (again.seq, again.duplicate) == (first.seq, True)
+    assert await names(log) == ["a"]
+
+
+async def test_a_repeated_id_is_found_among_appends_in_flight(log: Log) -> None:
+    appended = await asyncio.gather(*[append(log, draft(f"hi-{n}", id="1")) for n in range(50)])
+
+    assert len({one.seq for [one] in appended}) == 1
+    assert [one.duplicate for [one] in appended].count(False) == 1
+    assert len(await names(log)) == 1
+
+
+async def test_nobody_can_occupy_the_ids_of_another_publisher(log: Log) -> None:
+    for publisher in (ANNA, BERT, SERVICE):
+        [appended] = await append(log, draft(id="1"), publisher=publisher)
+        assert not appended.duplicate
+
+    assert len(await names(log)) == 3
+
+
+async def test_appends_from_many_publishers_are_all_kept_once(log: Log) -> None:
+    async def publish(publisher: Publisher) -> list[int]:
+        return [(await append(log, draft(), publisher=publisher))[0].seq for _ in range(30)]
+
+    seqs = await asyncio.gather(*[publish(Publisher(source="client", scope=f"client-{n}")) for n in range(10)])
+
+    assert all(own == sorted(own) for own in seqs)
+    events = await log.read(after=0, limit=1000)
+    assert sorted(seq for own in seqs for seq in own) == [event.seq for event in events]
+
+
+async def test_an_event_can_be_read_once_its_append_has_returned(log: Log) -> None:
+    for number in range(20):
+        [appended] = await append(log, draft(f"hi-{number}"))
+
+        assert log.head == appended.seq
+        assert await names(log, after=appended.seq - 1) == [f"hi-{number}"]
+
+
+async def test_an_append_whose_publisher_went_away_harms_nobody(log: Log) -> None:
+    hurried = asyncio.create_task(append(log, draft("hurried")))
+    patient = asyncio.create_task(append(log, draft("patient")))
+    asyncio.get_running_loop().call_soon(hurried.cancel)
+
+    await patient
+
+    assert "patient" in await names(log)
+
+
+async def test_waiting_ends_when_the_log_goes_beyond_a_position(log: Log) -> None:
+    waiting = asyncio.create_task(log.wait_beyond(log.head))
+
+    await append(log, draft())
+
+    async with asyncio.timeout(5):
+        await waiting
+        await log.wait_beyond(0)
+
+
+async def test_following_reads_what_is_there_and_then_what_comes(log: Log) -> None:
+    seqs = [one.seq for one in await append(log, *[draft() for _ in range(READ_LIMIT + 10)])]
+    followed: list[Event] = []
+
+    async def follow_it() -> None:
+        async for events in follow(log, after=seqs[4]):
+            followed.extend(events)
+            if len(followed) == READ_LIMIT + 5 + 50:
+                return
+
+    following = asyncio.create_task(follow_it())
+    for _ in range(50):
+        seqs += [one.seq for one in await append(log, draft())]
+
+    async with asyncio.timeout(5):
+        await following
+    assert [event.seq for event in followed] == seqs[5:]
+
+
+async def test_an_identity_is_kept_with_its_expiry(log: Log) -> None:
+    await log.keep_identities({"client-anna": 100.5, "client-bert": 200}, now=0)
+    await log.keep_identities({"client-anna": 150.5}, now=0)
+
+    assert await log.identity_expiry("client-anna") == 150.5
+    assert await log.identity_expiry("client-bert") == 200
+    assert await log.identity_expiry("client-nobody") == 0
+
+
+async def test_expired_identities_are_forgotten(log: Log) -> None:
+    await log.keep_identities({"client-anna": 100, "client-bert": 200}, now=0)
+
+    await log.keep_identities({}, now=150)
+
+    assert await log.identity_expiry("client-anna") == 0
+    assert await log.identity_expiry("client-bert") == 200
+
+
+async def test_a_log_that_can_be_written_says_so_and_does_not_change(log: Log) -> None:
+    epoch = log.epoch
+
+    await log.check()
+
+    assert (log.head, log.epoch) == (0, epoch)
+    assert await names(log) == []
+
+
+async def test_each_log_has_an_epoch_of_its_own(log: Log) -> None:
+    other = open_log("memory:")
+
+    assert len(log.epoch) >= 16
+    assert other.epoch != log.epoch
+
+
+@pytest.mark.parametrize(
+    "url", ["", "memory", "memory:x", "sqlite", "sqlite:", "sqlite:a?sync=never", "redis://localhost", "events.db"]
+)
+def test_a_url_that_names_no_log_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match=f"EVENTBUS_LOG={re.escape(url)}: expected memory:, sqlite:PATH"):
+        open_log(url)
+
+
+async def test_a_read_ends_when_it_has_much_data_and_goes_on_from_there(log: Log) -> None:
+    large = msgspec.Raw(b'"' + b"x" * (READ_BYTES * 2 // 3) + b'"')
+    huge = msgspec.Raw(b'"' + b"x" * (READ_BYTES * 2) + b'"')
+    drafts = [draft("a", data=large), draft("b", data=large), draft("c", data=large), draft("d", data=huge)]
+    seqs = [appended.seq for appended in await append(log, *drafts)]
+
+    assert await names(log) == ["a", "b"]
+    assert await names(log, after=seqs[1]) == ["c", "d"]
+    assert await names(log, after=seqs[2]) == ["d"]

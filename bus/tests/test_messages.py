@@ -1,0 +1,92 @@
+"""Commands: what is one, what is a bad one, and what does not speak this protocol at all."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from eventbus.messages import (
+    Authenticate,
+    BadCommand,
+    Command,
+    CommandError,
+    Identified,
+    Identify,
+    NotACommand,
+    decode_command,
+    encode_answer,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "command"),
+    [
+        ('{"action": "identify"}', Identify()),
+        ('{"action": "identify", "token": null}', Identify()),
+        ('{"action": "identify", "token": "token-1"}', Identify(token="token-1")),
+        ('{"token": "token-1", "after": 5, "more": [{}], "action": "identify"}', Identify(token="token-1")),
+        ('{"action": "authenticate", "credentials": "secret"}', Authenticate(credentials="secret")),
+        ('{"action": "authenticate"}', Authenticate()),
+        ('{"action": "authenticate", "credentials": {"a": 1}}', Authenticate(credentials={"a": 1})),
+        (' {"\\u0061ction": "identify"} ', Identify()),
+    ],
+)
+def test_a_command_is_read_whatever_else_it_says(text: str, command: Command) -> None:
+    assert decode_command(text) == command
+
+
+@pytest.mark.parametrize(
+    ("text", "action"),
+    [
+        ("{}", None),
+        ('{"action": null}', None),
+        ('{"action": 5}', None),
+        ('{"action": ["identify"]}', None),
+        ('{"action": ""}', ""),
+        ('{"action": "Identify"}', "Identify"),
+        ('{"action": "dance"}', "dance"),
+        ('{"action": "identify", "token": 5}', "identify"),
+        ('{"action": "identify", "token": {}}', "identify"),
+        ('{"action": "authenticate", "credentials": 1e999}', "authenticate"),
+    ],
+)
+def test_a_bad_command_is_answered_with_its_own_action(text: str, action: str | None) -> None:
+    with pytest.raises(BadCommand) as bad:
+        decode_command(text)
+
+    assert bad.value.action == action
+    assert bad.value.error
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "hi", "[]", '"identify"', "5", "null", "{", '{"action": "identify"', '{"action": "\\ud800"}', '{"a": NaN}'],
+    ids=lambda text: text[:30],
+)
+def test_text_that_is_not_a_json_object_is_no_command(text: str) -> None:
+    with pytest.raises(NotACommand):
+        decode_command(text)
+
+
+@pytest.mark.parametrize("depth", range(900, 1100, 5))
+def test_a_deeply_nested_command_is_read_or_refused(depth: int) -> None:
+    text = '{"action": "authenticate", "credentials": ' + "[" * depth + "]" * depth + "}"
+
+    try:
+        command = decode_command(text)
+    except (BadCommand, NotACommand):
+        return
+
+    assert isinstance(command, Authenticate)
+
+
+def test_answers_carry_their_action() -> None:
+    answer = Identified(token="t", address="a", resumed=False, seq=1, epoch="e")
+
+    assert json.loads(encode_answer(answer)) == {
+        "action": "identify", "token": "t", "address": "a", "resumed": False, "seq": 1, "epoch": "e",
+    }  # fmt: skip
+
+
+def test_an_error_carries_the_action_it_answers() -> None:
+    assert json.loads(encode_answer(CommandError(action=None, error="what?"))) == {"action": None, "error": "what?"}

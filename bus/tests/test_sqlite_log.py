@@ -1,0 +1,245 @@
+"""What is special about the log in a file: it outlives its bus, and it can fail."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eventbus.config import ConfigError
+from eventbus.event import Draft
+from eventbus.log import Publisher, open_log
+from eventbus.log.sqlite import SqliteLog
+from eventbus.problems import Unavailable
+
+ANNA = Publisher(source="client", scope="client-anna")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "events.db"
+
+
+@pytest.fixture
+async def reopen(path: Path) -> AsyncIterator[Callable[[], Awaitable[SqliteLog]]]:
+    """Open the log; the next time, close it before."""
+    opened: list[SqliteLog] = []
+
+    async def reopen() -> SqliteLog:
+        if opened:
+            await opened.pop().close()
+        opened.append(SqliteLog(str(path)))
+        return opened[0]
+
+    yield reopen
+    for log in opened:
+        await log.close()
+
+
+async def append(log: SqliteLog, name: str = "hi", **fields: Any) -> Any:
+    [appended] = await log.append([Draft(name=name, **fields)], publisher=ANNA)
+    return appended
+
+
+async def test_everything_outlives_a_restart(reopen: Callable[[], Awaitable[SqliteLog]]) -> None:
+    log = await reopen()
+    first = await append(log, "a", id="1")
+    await log.keep_identities({"client-anna": 100.5}, now=0)
+    epoch = log.epoch
+
+    log = await reopen()
+
+    assert (log.epoch, log.head) == (epoch, first.seq)
+    assert [event.name for event in await log.read(after=0, limit=10)] == ["a"]
+    assert await log.identity_expiry("client-anna") == 100.5
+    again = await append(log, "b", id="1")
+    assert (again.seq, again.duplicate) == (first.seq, True)
+    assert (await append(log, "c")).seq > first.seq
+
+
+async def test_a_position_is_never_given_twice(reopen: Callable[[], Awaitable[SqliteLog]], path: Path) -> None:
+    newest = (await append(await reopen())).seq
+    with sqlite3.connect(path) as other:
+        other.execute("DELETE FROM events")
+    other.close()
+
+    log = await reopen()
+
+    assert log.head == newest
+    assert (await append(log)).seq > newest
+
+
+async def test_appends_that_come_during_a_commit_share_the_next_one(
+    reopen: Callable[[], Awaitable[SqliteLog]],
+) -> None:
+    log = await reopen()
+    commits: list[str] = []
+    log._writer.set_trace_callback(lambda sql: commits.append(sql) if sql == "COMMIT" else None)
+
+    await asyncio.gather(*[append(log) for _ in range(200)])
+
+    assert len(commits) <= 3
+    assert log.head == 200
+
+
+@pytest.mark.parametrize(("option", "level"), [("", 2), ("?sync=full", 2), ("?sync=normal", 1)])
+async def test_each_commit_is_synced_unless_the_setting_says_otherwise(path: Path, option: str, level: int) -> None:
+    log = open_log(f"sqlite:{path}{option}")
+    assert isinstance(log, SqliteLog)
+
+    synchronous = log._writer.execute("PRAGMA synchronous").fetchone()
+    journal = log._writer.execute("PRAGMA journal_mode").fetchone()
+    await log.close()
+
+    assert (synchronous, journal) == ((level,), ("wal",))
+
+
+async def test_a_commit_that_fails_adds_nothing_and_the_next_one_succeeds(
+    reopen: Callable[[], Awaitable[SqliteLog]],
+) -> None:
+    log = await reopen()
+    log._writer.execute("PRAGMA query_only = 1")
+    with pytest.raises(Unavailable, match="the log cannot be written"):
+        await append(log, "a")
+    with pytest.raises(Unavailable, match="the log cannot be written"):
+        await log.check()
+
+    log._writer.execute("PRAGMA query_only = 0")
+    await append(log, "b")
+
+    assert [event.name for event in await log.read(after=0, limit=10)] == ["b"]
+
+
+async def test_a_full_disk_is_an_unavailable_log(reopen: Callable[[], Awaitable[SqliteLog]]) -> None:
+    log = await reopen()
+    (pages,) = log._writer.execute("PRAGMA page_count").fetchone()
+    log._writer.execute(f"PRAGMA max_page_count = {pages + 2}")
+
+    with pytest.raises(Unavailable, match="disk is full"):
+        await asyncio.gather(*[append(log, context={"more": "x" * 1000}) for _ in range(100)])
+
+    log._writer.execute("PRAGMA max_page_count = 1000000")
+    await append(log, "goes on")
+
+
+async def test_a_defect_in_one_commit_reaches_its_callers_and_no_later_ones(
+    reopen: Callable[[], Awaitable[SqliteLog]],
+) -> None:
+    log = await reopen()
+    async with asyncio.timeout(5):
+        with pytest.raises(UnicodeEncodeError):
+            await append(log, "\ud800")  # which the edge never lets through
+
+        await append(log, "b")
+
+    assert [event.name for event in await log.read(after=0, limit=10)] == ["b"]
+
+
+async def test_a_log_that_cannot_be_read_is_unavailable(reopen: Callable[[], Awaitable[SqliteLog]], path: Path) -> None:
+    log = await reopen()
+    log._writer.execute("ALTER TABLE identities RENAME TO hidden")
+
+    with pytest.raises(Unavailable, match="the log cannot be read: no such table"):
+        await log.identity_expiry("client-anna")
+
+
+async def test_closing_finishes_what_is_under_way(reopen: Callable[[], Awaitable[SqliteLog]]) -> None:
+    log = await reopen()
+    under_way = [asyncio.create_task(append(log)) for _ in range(10)]
+    await log.check()  # by now the others were begun
+
+    log = await reopen()
+
+    assert [(await task).seq for task in under_way] == list(range(1, 11))
+    assert log.head == 10
+
+
+async def test_a_second_bus_cannot_have_the_file(reopen: Callable[[], Awaitable[SqliteLog]], path: Path) -> None:
+    await reopen()
+
+    with pytest.raises(ConfigError, match="another bus is using this file; stop it, or name another file"):
+        open_log(f"sqlite:{path}")
+
+
+@pytest.mark.parametrize("version", [0, 1, 7])
+def test_somebody_elses_database_is_refused_and_left_alone(path: Path, version: int) -> None:
+    with sqlite3.connect(path) as other:
+        other.executescript(f"CREATE TABLE meta (other); PRAGMA user_version = {version};")
+    other.close()
+    content = path.read_bytes()
+
+    with pytest.raises(ConfigError, match=f"EVENTBUS_LOG=sqlite:{path}: .*; name a file that the bus made"):
+        open_log(f"sqlite:{path}")
+
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("content", [b"events", b"x" * 100_000])
+def test_a_file_that_is_no_database_is_refused_and_left_alone(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+    with pytest.raises(ConfigError, match="file is not a database; name a file that the bus made"):
+        open_log(f"sqlite:{path}")
+
+    assert path.read_bytes() == content
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(ConfigError, match=f"EVENTBUS_LOG=sqlite:{tmp_path}/file/events.db: .*/file: File exists; name"):
+        open_log(f"sqlite:{tmp_path}/file/events.db")
+
+
+def test_a_folder_is_no_log(path: Path) -> None:
+    path.mkdir()
+
+    with pytest.raises(ConfigError, match="unable to open database file"):
+        open_log(f"sqlite:{path}")
+
+
+async def test_a_refused_file_can_be_used_once_it_is_put_right(path: Path) -> None:
+    path.write_bytes(b"no database")
+    with pytest.raises(ConfigError):
+        open_log(f"sqlite:{path}")
+    path.unlink()
+
+    await open_log(f"sqlite:{path}").close()
+
+
+async def test_a_path_is_a_path_even_if_sqlite_knows_a_meaning_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    log = open_log("sqlite::memory:")
+    await log.append([Draft(name="hi")], publisher=ANNA)
+
+    assert [event.name for event in await log.read(after=0, limit=10)] == ["hi"]
+    await log.close()
+
+
+async def test_what_is_committed_is_not_read_before_the_head_has_moved(
+    reopen: Callable[[], Awaitable[SqliteLog]],
+) -> None:
+    log = await reopen()
+    await log.append([Draft(name="a")], publisher=ANNA)
+
+    # As it is between a commit and the moment when this program hears of it.
+    log._writer.execute(
+        "INSERT INTO events SELECT seq + 1, scope, 'b', 'b', data, context, null, time, source FROM events"
+    )
+
+    assert [event.name for event in await log.read(after=0, limit=10)] == ["a"]
+
+
+async def test_a_link_is_no_second_log(tmp_path: Path, path: Path) -> None:
+    log = open_log(f"sqlite:{path}")
+    (tmp_path / "link.db").symlink_to(path)
+
+    with pytest.raises(ConfigError, match="another bus is using this file"):
+        open_log(f"sqlite:{tmp_path}/link.db")
+    await log.close()

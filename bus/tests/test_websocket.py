@@ -1,0 +1,417 @@
+"""/ws: who may connect, what is answered, and why the bus hangs up."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import websockets
+from aiohttp import WSMsgType, WSServerHandshakeError
+from bus_under_test import ORIGIN, PATIENCE, Bus, Socket, StartBus
+from eventbus.config import Settings
+from eventbus.identities import Identities, address_of, new_token
+from eventbus.log import Log, open_log
+from eventbus.log.memory import MemoryLog
+from eventbus.problems import Unavailable
+from eventbus.websocket import Connection
+
+IDENTIFY = {"action": "identify"}
+AUTHENTICATE = {"action": "authenticate", "credentials": "the-service"}
+
+
+@pytest.fixture
+async def bus(start: StartBus, log: Log) -> Bus:
+    return await start(log)
+
+
+# Who may connect
+
+
+@pytest.mark.parametrize("origin", ["", "null", "http://evil.test", "https://localhost:3000", "http://localhost:3001"])
+async def test_a_foreign_page_may_not_connect(bus: Bus, origin: str) -> None:
+    with pytest.raises(WSServerHandshakeError) as refusal:
+        async with bus.socket(headers={"Origin": origin}):
+            pass
+
+    assert refusal.value.status == 403
+
+
+@pytest.mark.parametrize("headers", [{}, {"Origin": ORIGIN}])
+async def test_programs_and_allowed_pages_may_connect(bus: Bus, headers: dict[str, str]) -> None:
+    async with bus.socket(headers=headers) as socket:
+        assert (await socket.ask(IDENTIFY))["action"] == "identify"
+
+
+async def test_frames_are_not_compressed(bus: Bus) -> None:
+    async with bus.socket(compress=15) as socket:
+        assert socket.ws.compress == 0
+
+
+# Clients
+
+
+async def test_a_new_client_gets_a_token_and_its_address(bus: Bus, log: Log) -> None:
+    await bus.publish("hi", service="the-service")
+
+    async with bus.socket() as socket:
+        answer = await socket.ask(IDENTIFY)
+
+    assert answer == {
+        "action": "identify", "token": answer["token"], "address": address_of(answer["token"]),
+        "resumed": False, "seq": log.head, "epoch": log.epoch,
+    }  # fmt: skip
+    assert answer["token"].startswith("token-")
+    assert log.head > 0
+
+
+async def test_a_client_keeps_its_address_by_its_token(bus: Bus) -> None:
+    async with bus.client() as anna:
+        pass
+
+    async with bus.socket() as socket:
+        answer = await socket.ask(IDENTIFY | {"token": anna.token})
+
+    assert (answer["token"], answer["address"], answer["resumed"]) == (anna.token, anna.address, True)
+
+
+@pytest.mark.parametrize("token", ["", "made-up", new_token(), "client-0123", "token-\x00", None])
+async def test_an_unknown_token_is_replaced_by_a_new_one(bus: Bus, token: str | None) -> None:
+    async with bus.socket() as socket:
+        answer = await socket.ask(IDENTIFY | {"token": token})
+
+        assert answer["token"] != token
+        assert answer["resumed"] is False
+        await bus.publish("hi", token=answer["token"])
+        assert (await socket.hear())["name"] == "hi"
+
+
+async def test_an_expired_token_is_replaced_by_a_new_one(start: StartBus, log: Log) -> None:
+    token = await (await start(log)).new_token()
+    await log.keep_identities({address_of(token): 1.0}, now=0)
+
+    async with (await start(log)).client(token) as client:
+        assert client.token != token
+
+
+async def test_an_open_socket_keeps_its_identity(start: StartBus) -> None:
+    log = RefreshCountingLog()
+    bus = await start(log, Settings(identity_lifetime=0.2))
+
+    async with bus.client() as anna:
+        await log.refreshed(anna.address, times=15)  # each a tenth of the lifetime after the one before
+
+        await bus.publish("hi", token=anna.token)
+
+
+async def test_a_log_that_fails_for_a_moment_does_not_end_the_refreshing(start: StartBus) -> None:
+    log = RefreshCountingLog()
+    bus = await start(log, Settings(identity_lifetime=0.2))
+
+    async with bus.client() as anna:
+        log.failures = 2
+        await log.refreshed(anna.address, times=3)
+
+
+class RefreshCountingLog(MemoryLog):
+    """Tells when an identity was refreshed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failures = 0
+        self._counts: dict[str, int] = {}
+        self._counted = asyncio.Condition()
+
+    async def keep_identities(self, expiries: Any, *, now: float) -> None:
+        if self.failures and not expiries.keys().isdisjoint(self._counts):
+            self.failures -= 1
+            raise Unavailable("the log cannot be written: disk I/O error")
+        await super().keep_identities(expiries, now=now)
+        async with self._counted:
+            for address in expiries:
+                self._counts[address] = self._counts.get(address, -1) + 1
+            self._counted.notify_all()
+
+    async def refreshed(self, address: str, *, times: int) -> None:
+        async with asyncio.timeout(PATIENCE), self._counted:
+            await self._counted.wait_for(lambda: self._counts[address] >= times and not self.failures)
+
+
+# Services
+
+
+async def test_a_service_is_answered_with_its_name(bus: Bus, log: Log) -> None:
+    async with bus.socket() as socket:
+        answer = await socket.ask(AUTHENTICATE)
+
+    assert answer == {
+        "action": "authenticate", "authenticated": True, "service": "everything", "seq": log.head, "epoch": log.epoch,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("credentials", ["", "wrong", "Bearer the-service", None, 5, True, ["the-service"], {}, "\x00"])
+async def test_wrong_credentials_end_the_connection(bus: Bus, credentials: object) -> None:
+    async with bus.socket() as socket:
+        answer = await socket.ask({"action": "authenticate", "credentials": credentials})
+
+        assert (answer["action"], answer["authenticated"]) == ("authenticate", False)
+        assert answer["error"]
+        assert await socket.close_code() == 4403
+
+
+async def test_absent_credentials_are_wrong_ones(bus: Bus) -> None:
+    async with bus.socket() as socket:
+        assert (await socket.ask({"action": "authenticate"}))["authenticated"] is False
+        assert await socket.close_code() == 4403
+
+
+async def test_a_client_s_token_is_no_service_s(bus: Bus) -> None:
+    async with bus.client() as anna, bus.socket() as socket:
+        answer = await socket.ask({"action": "authenticate", "credentials": anna.token})
+
+        assert answer["authenticated"] is False
+
+
+async def test_a_socket_is_a_service_only_after_its_credentials_were_found_right(bus: Bus) -> None:
+    async with bus.socket() as wrong, bus.socket() as silent, bus.service() as service:
+        await wrong.say({"action": "authenticate", "credentials": "wrong"})
+        await bus.publish("hi", service="the-service")
+        assert (await service.hear())["name"] == "hi"
+
+        assert (await wrong.hear())["authenticated"] is False
+        assert await wrong.close_code() == 4403
+        await silent.say(IDENTIFY)
+        assert (await silent.hear())["action"] == "identify"
+
+
+# What is no command, or not now
+
+
+@pytest.mark.parametrize(
+    ("command", "action"),
+    [
+        ({"action": "dance"}, "dance"),
+        ({"action": ""}, ""),
+        ({}, None),
+        ({"action": None}, None),
+        ({"action": 5}, None),
+        ({"name": "check-domain", "data": []}, None),
+        ({"action": "identify", "token": 5}, "identify"),
+        ({"action": "identify", "token": ["token-"]}, "identify"),
+    ],
+)
+async def test_a_bad_command_is_answered_and_the_connection_stays(bus: Bus, command: Any, action: str | None) -> None:
+    async with bus.socket() as socket:
+        answer = await socket.ask(command)
+
+        assert answer == {"action": action, "error": answer["error"]}
+        assert answer["error"]
+        assert (await socket.ask(IDENTIFY))["action"] == "identify"
+
+
+@pytest.mark.parametrize("first", [IDENTIFY, AUTHENTICATE])
+@pytest.mark.parametrize("second", [IDENTIFY, AUTHENTICATE])
+async def test_a_connection_says_only_once_who_it_is(bus: Bus, first: Any, second: Any) -> None:
+    async with bus.socket() as socket:
+        before = await socket.ask(first)
+
+        answer = await socket.ask(second)
+
+        assert answer == {"action": second["action"], "error": answer["error"]}
+        await bus.publish("hi", service="the-service", context={"identifier": before.get("address", "")})
+        assert (await socket.hear())["name"] == "hi"
+
+
+@pytest.mark.parametrize("text", ["", "hi", "[]", "5", "null", '"identify"', '{"action": "identify"', "[" * 60_000])
+async def test_text_that_is_not_a_json_object_ends_the_connection(bus: Bus, text: str) -> None:
+    async with bus.socket() as socket:
+        await socket.ws.send_str(text)
+
+        answer = await socket.hear()
+        assert answer == {"action": None, "error": answer["error"]}
+        assert await socket.close_code() == 1007
+
+
+async def test_binary_ends_the_connection(bus: Bus) -> None:
+    async with bus.socket() as socket:
+        await socket.ws.send_bytes(json.dumps(IDENTIFY).encode())
+
+        assert (await socket.hear())["error"] == "expected text, got binary"
+        assert await socket.close_code() == 1003
+
+
+async def test_text_that_is_not_utf_8_ends_the_connection(bus: Bus) -> None:
+    async with bus.socket() as socket:
+        await socket.ws.send_frame(b'{"action": "identify\xff"}', WSMsgType.TEXT)
+
+        assert await socket.close_code() == 1007
+
+
+async def test_a_frame_that_is_too_large_ends_the_connection(bus: Bus) -> None:
+    async with bus.socket() as socket:
+        await socket.say(IDENTIFY | {"token": "x" * 64 * 1024})
+
+        assert await socket.close_code() == 1009
+
+
+async def test_fragments_that_are_together_too_large_end_the_connection(bus: Bus) -> None:
+    async with websockets.connect(bus.url.replace("http", "ws") + "/ws") as socket:
+        with suppress(websockets.ConnectionClosed):  # the bus need not wait for the last of them
+            await socket.send(["x" * 1000] * 100)
+        await socket.wait_closed()
+
+        assert socket.close_code == 1009
+
+
+async def test_a_command_may_come_in_fragments(bus: Bus) -> None:
+    async with websockets.connect(bus.url.replace("http", "ws") + "/ws") as socket:
+        await socket.send(list(json.dumps(IDENTIFY)))
+
+        assert json.loads(await socket.recv())["action"] == "identify"
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"\xc1\x80\0\0\0\0",
+        b"\x83\x80\0\0\0\0",
+        b"\x80\x80\0\0\0\0",
+        b"\x89\xfe\x00\x80\0\0\0\0" + b"x" * 128,
+        b"\x88\x81\0\0\0\0x",
+    ],
+    ids=["packed", "unknown kind", "nothing to continue", "long ping", "short close"],
+)
+async def test_frames_that_break_the_protocol_end_only_their_connection(bus: Bus, frame: bytes) -> None:
+    handshake = (
+        b"GET /ws HTTP/1.1\r\nHost: bus\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+
+    answer = await bus.raw(handshake + frame)
+
+    assert answer.startswith(b"HTTP/1.1 101")
+    assert b"HTTP/1.1 101" not in answer[12:]
+    assert await bus.new_token()
+
+
+# Time and trouble
+
+
+class TestOnABusInAHurry:
+    @pytest.fixture
+    async def bus(self, start: StartBus) -> Bus:
+        return await start(open_log("memory:"), Settings(identify_timeout=0.1))
+
+    async def test_silence_ends_the_connection(self, bus: Bus) -> None:
+        async with bus.socket() as socket:
+            assert await socket.close_code() == 4401
+
+    async def test_bad_commands_are_no_way_to_stay(self, bus: Bus) -> None:
+        async with bus.socket() as socket:
+            await socket.ask({"action": "dance"})
+
+            assert await socket.close_code() == 4401
+
+    async def test_who_has_said_who_it_is_may_be_silent(self, bus: Bus) -> None:
+        async with bus.client() as anna, bus.socket() as silent:
+            assert await silent.close_code() == 4401
+
+            await bus.publish("hi", token=anna.token)
+            assert (await anna.hear())["name"] == "hi"
+
+
+async def test_a_log_that_cannot_take_a_new_identity_ends_the_connection(
+    start: StartBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object, **__: object) -> None:
+        raise Unavailable("the log cannot be written: disk I/O error")
+
+    bus = await start(open_log("memory:"))
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryLog, "keep_identities", fail)
+
+        async with bus.socket() as socket:
+            await socket.say(IDENTIFY)
+            assert await socket.close_code() == 1011
+
+    assert await bus.new_token()
+
+
+async def test_a_defect_ends_only_its_connection_and_is_logged(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(*_: object) -> bool:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Identities, "use", fail)
+
+        async with bus.socket() as socket:
+            await socket.say(IDENTIFY)
+            assert await socket.close_code() == 1011
+
+    [record] = [record for record in caplog.records if record.exc_info]
+    assert "a defect of the bus" in record.message
+    caplog.clear()
+    assert await bus.new_token()
+
+
+async def test_one_that_sends_and_never_reads_does_not_pile_up_answers(
+    start: StartBus, connections: list[Connection]
+) -> None:
+    bus = await start(open_log("memory:"), Settings(send_buffer=10_000))
+    async with bus.socket() as socket:
+        socket.ws._response.connection.transport.pause_reading()
+        sending = asyncio.create_task(_say_again_and_again(socket, {"action": "x" * 60_000}))
+        [connection] = connections
+
+        async with asyncio.timeout(PATIENCE):
+            while not connection.full:
+                await bus.publish("hi", service="the-service")
+        for _ in range(20):  # time enough for more answers
+            await bus.publish("hi", service="the-service")
+            assert connection._transport is not None
+            assert connection._transport.get_write_buffer_size() < 10_000 + 61_000
+        sending.cancel()
+        socket.ws._response.connection.transport.abort()
+
+
+async def _say_again_and_again(socket: Socket, command: object) -> None:
+    while True:
+        await socket.say(command)
+
+
+async def test_who_hangs_up_is_forgotten(bus: Bus) -> None:
+    async with bus.service() as there:
+        for _ in range(20):
+            async with bus.service() as gone:
+                gone.ws._response.connection.transport.abort()
+        await bus.publish("hi", service="the-service")
+
+        assert (await there.hear())["name"] == "hi"
+
+
+HANDSHAKE = (
+    b"GET /ws HTTP/1.1\r\nHost: bus\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        (b"Sec-WebSocket-Key: \xff\r\n", b"400"),
+        (b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nOrigin: \xff\r\n", b"403"),
+        (
+            b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+            b"Origin: http://localhost:3000\r\nOrigin: http://evil.example\r\n",
+            b"403",
+        ),
+    ],
+)
+async def test_a_handshake_with_odd_headers_is_refused_as_a_problem(bus: Bus, headers: bytes, status: bytes) -> None:
+    answer = await bus.raw(HANDSHAKE + headers + b"\r\nleft")
+
+    assert answer.startswith(b"HTTP/1.1 " + status)
+    assert b"application/problem+json" in answer

@@ -1,0 +1,200 @@
+"""The demo under test: the three programs as processes, as containers, or somewhere that others have started.
+
+The stories are the same for all. What differs, how a program is started and stopped, is in here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import urllib.error
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from compose import Compose
+from machine import ROOT, environment, free_ports
+from web import request, visit
+
+BUS, STATIC_SITE, EXAMPLE_SERVICE = PROGRAMS = ("bus", "static-site", "example-service")
+DEFAULT_TOKEN = "workshop-only"  # the example service's, as the Procfile and docker-compose.yml have it
+COMMANDS = {
+    BUS: [sys.executable, "-m", "eventbus"],
+    STATIC_SITE: [sys.executable, str(ROOT / "static-site" / "serve.py")],
+    EXAMPLE_SERVICE: [sys.executable, "-m", "domain_service"],
+}
+
+
+class Demo(Protocol):
+    """Where a visitor finds the page, where a browser finds the bus, and the example service's token."""
+
+    @property
+    def site_url(self) -> str: ...
+    @property
+    def bus_url(self) -> str: ...
+    @property
+    def token(self) -> str: ...
+
+
+class Programs(Demo, Protocol):
+    """A demo whose programs the test may stop and start, by their names."""
+
+    def start(self, program: str) -> None:
+        """Start a program unless it runs, and return once it does its work."""
+
+    def stop(self, program: str) -> None:
+        """Ask a program to end, and return once it has."""
+
+    def kill(self, program: str) -> None:
+        """End a program without asking, as `kill -9` does."""
+
+    def output(self, program: str) -> str:
+        """Return all that a program has printed."""
+
+    def remove(self) -> None:
+        """End all of them, and leave nothing behind."""
+
+
+class Processes:
+    """The programs as `make start` runs them, on ports, a log and a registry of their own.
+
+    Args:
+        directory: Empty; for the log, the registry and the output.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        ports = free_ports()
+        self.site_url = f"http://localhost:{ports['HTTP_FILE_SERVER_PORT']}"
+        self.bus_url = f"http://localhost:{ports['HTTP_EVENTBUS_SERVER_PORT']}"
+        self.token = DEFAULT_TOKEN
+        self._directory = directory
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._settings = ports | {
+            "EVENTBUS_LOG": f"sqlite:{directory / 'events.db'}",
+            "EVENTBUS_SERVICES": str(ROOT / "services.json"),
+            "DOMAIN_SERVICE_DELAY": "0.1",
+            "DOMAIN_SERVICE_REGISTRY": str(directory / "registry.db"),
+            "AUTHORIZATION_TOKEN": self.token,
+        }
+
+    def start(self, program: str) -> None:
+        if program not in self._running:
+            with self._output_file(program).open("ab") as output:
+                self._running[program] = subprocess.Popen(
+                    COMMANDS[program],
+                    cwd=self._directory,
+                    env=environment() | self._settings,
+                    stdout=output,
+                    stderr=output,
+                )
+        if program == EXAMPLE_SERVICE:
+            wait_for_an_answer(self)
+        else:
+            self._wait_until_ready(program)
+
+    def stop(self, program: str) -> None:
+        process = self._running.pop(program)
+        process.terminate()
+        process.wait(timeout=10)
+
+    def kill(self, program: str) -> None:
+        process = self._running.pop(program)
+        process.kill()
+        process.wait(timeout=10)
+
+    def output(self, program: str) -> str:
+        return self._output_file(program).read_text()
+
+    def remove(self) -> None:
+        for program in reversed(list(self._running)):
+            self.stop(program)
+
+    def _wait_until_ready(self, program: str) -> None:
+        url = self.bus_url + "/readyz" if program == BUS else self.site_url + "/config.json"
+        while not _is_ready(url):
+            with suppress(subprocess.TimeoutExpired):
+                code = self._running[program].wait(timeout=0.05)
+                raise AssertionError(f"{program} ended with {code}:\n{self.output(program)}")
+
+    def _output_file(self, program: str) -> Path:
+        return self._directory / f"{program}.log"
+
+
+class Containers:
+    """The programs as `docker compose up` runs them.
+
+    Args:
+        directory: Empty; for the copy of the project that the containers are built from.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._compose = Compose(directory / "eventbus")
+        self.site_url = self._compose.site_url
+        self.bus_url = self._compose.bus_url
+        self.token = DEFAULT_TOKEN
+
+    def start(self, program: str) -> None:
+        self._compose.run("up", "--no-deps", "--wait", "--wait-timeout", "120", program)
+        if program == EXAMPLE_SERVICE:
+            wait_for_an_answer(self)
+
+    def stop(self, program: str) -> None:
+        self._compose.run("stop", program)
+
+    def kill(self, program: str) -> None:
+        self._compose.run("kill", program)
+
+    def output(self, program: str) -> str:
+        return self._compose.run("logs", "--no-color", "--timestamps", program)
+
+    def remove(self) -> None:
+        self._compose.remove()
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Programs that others have started, as for the compose profile `e2e`: nobody here may stop them."""
+
+    site_url: str
+    bus_url: str
+    token: str
+
+
+TARGETS: dict[str, Callable[[Path], Programs]] = {"processes": Processes, "containers": Containers}
+
+
+@contextmanager
+def running_demo(target: str, directory: Path) -> Iterator[Demo]:
+    """Start the demo and remove it afterwards, or find the one that E2E_SITE_URL and E2E_BUS_URL name."""
+    if "E2E_SITE_URL" in os.environ:
+        token = os.environ.get("AUTHORIZATION_TOKEN", DEFAULT_TOKEN)
+        yield Elsewhere(os.environ["E2E_SITE_URL"], os.environ["E2E_BUS_URL"], token)
+        return
+    programs = TARGETS[target](directory)
+    try:
+        for program in PROGRAMS:
+            programs.start(program)
+        yield programs
+    finally:
+        programs.remove()
+
+
+def wait_for_an_answer(demo: Demo) -> None:
+    """Ask until the example service answers: one that lost the bus comes back after a pause of its own choice."""
+    with visit(demo.bus_url) as visitor:
+        for _ in range(30):
+            visitor.publish("check-domain", ["example.com"])
+            with suppress(TimeoutError):
+                visitor.next("check-domain-completed", within=2)
+                return
+    raise AssertionError("the example service has not answered for a minute")
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return request("GET", url).status == 200
+    except (urllib.error.URLError, ConnectionError):
+        return False

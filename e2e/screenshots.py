@@ -1,0 +1,103 @@
+"""Photographs the page in all its states, at three widths, light and dark: `python e2e/screenshots.py FOLDER`."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from browser import chromium_launch_options
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from programs import BUS, EXAMPLE_SERVICE, PROGRAMS, Processes
+from story import TAKEN, check, expect_connection, fill_in_registrant, fresh_domain, journal, status
+
+SIZES = {"phone": (390, 844), "laptop": (1280, 800), "projector": (1920, 1080)}
+
+
+def main() -> None:
+    [folder] = map(Path, sys.argv[1:]) if len(sys.argv) == 2 else sys.exit(__doc__)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as directory, sync_playwright() as playwright:
+        programs = Processes(Path(directory))
+        try:
+            browser = playwright.chromium.launch(**chromium_launch_options())
+            photograph(browser, programs, folder)
+            browser.close()
+        finally:
+            programs.remove()
+
+
+def photograph(browser: Browser, programs: Processes, folder: Path) -> None:
+    """Bring every page into a state, then take its picture; programs stop and start once for all pages."""
+    for program in PROGRAMS:
+        programs.start(program)
+    pages = {
+        f"{size}-{scheme}": open_page(browser, programs.site_url, size, scheme)
+        for size in SIZES
+        for scheme in ("light", "dark")
+    }
+
+    def take(state: str, bring_about: Callable[[Page], None]) -> None:
+        for name, page in pages.items():
+            bring_about(page)
+            page.screenshot(path=folder / f"{state}-{name}.png", full_page=True)
+
+    take("1-start", lambda page: expect_connection(page, "Connected"))
+    take("2-not-available", not_available)
+    take("3-available", available)
+    take("4-registered", registered)
+    programs.stop(EXAMPLE_SERVICE)
+    take("5-checking", checking)
+    take("6-nobody-answered", nobody_answered)
+    programs.stop(BUS)
+    take("7-offline", offline)
+
+
+def open_page(browser: Browser, url: str, size: str, scheme: str) -> Page:
+    width, height = SIZES[size]
+    page = browser.new_page(
+        viewport={"width": width, "height": height},
+        color_scheme="dark" if scheme == "dark" else "light",
+        reduced_motion="reduce",
+    )
+    page.clock.install()
+    page.goto(url)
+    return page
+
+
+def not_available(page: Page) -> None:
+    check(page, TAKEN)
+    expect(status(page)).to_have_text(f"{TAKEN} is not available")
+
+
+def available(page: Page) -> None:
+    check(page, fresh_domain())
+    expect(status(page)).to_contain_text("is available")
+
+
+def registered(page: Page) -> None:
+    fill_in_registrant(page)
+    page.get_by_role("button", name="Register").click()
+    expect(status(page)).to_contain_text("is registered")
+
+
+def checking(page: Page) -> None:
+    check(page, fresh_domain())
+    expect(status(page)).to_contain_text("Checking")
+
+
+def nobody_answered(page: Page) -> None:
+    expect(journal(page).filter(has_text="…")).to_have_count(0)
+    page.clock.fast_forward(5_000)
+    expect(status(page)).to_contain_text("Nobody has answered yet")
+
+
+def offline(page: Page) -> None:
+    expect_connection(page, "Reconnecting…")
+    check(page, fresh_domain())
+    expect(status(page)).to_contain_text("The bus cannot be reached")
+
+
+if __name__ == "__main__":
+    main()

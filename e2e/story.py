@@ -1,0 +1,89 @@
+"""The steps that many stories share, in the words of a visitor; and what a page was told by the bus."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from typing import Any
+
+from playwright.sync_api import Locator, Page, WebSocket, expect
+from programs import Demo
+from web import request
+
+TAKEN = "example.org"  # somebody's, before the registry was opened
+
+
+def fresh_domain() -> str:
+    """Make up a name that nobody has asked for yet."""
+    return f"{secrets.token_hex(5)}.example"
+
+
+def check(page: Page, domain: str) -> None:
+    page.get_by_role("textbox", name="Domain name").fill(domain)
+    page.get_by_role("button", name="Check").click()
+
+
+def register(page: Page, domain: str) -> None:
+    """Ask for a free name, fill in the form that appears, and send it."""
+    check(page, domain)
+    fill_in_registrant(page)
+    page.get_by_role("button", name="Register").click()
+
+
+def fill_in_registrant(page: Page) -> None:
+    page.get_by_label("Registrant name").fill("Ada Lovelace")
+    page.get_by_label("Address").fill("12 St James's Square")
+    page.get_by_label("City").fill("London")
+    page.get_by_label("State or province").fill("Greater London")
+    page.get_by_label("Country").fill("United Kingdom")
+
+
+def status(page: Page) -> Locator:
+    """What the page says about the visitor's question."""
+    return page.get_by_role("status")
+
+
+def journal(page: Page) -> Locator:
+    """The lines of 'What just happened', one for each event."""
+    return page.get_by_role("complementary").get_by_role("listitem")
+
+
+def expect_connection(page: Page, text: str) -> None:
+    expect(page.get_by_role("banner").get_by_text(text)).to_be_visible()
+
+
+class Wire:
+    """What the bus told a page, frame by frame; made before the page goes anywhere."""
+
+    def __init__(self, page: Page) -> None:
+        self.frames: list[dict[str, Any]] = []
+        page.on("websocket", self._listen)
+
+    @property
+    def identities(self) -> list[dict[str, Any]]:
+        """The answers to `identify`, one for each connection."""
+        return [frame for frame in self.frames if frame.get("action") == "identify"]
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [frame for frame in self.frames if "action" not in frame]
+
+    def _listen(self, socket: WebSocket) -> None:
+        socket.on("framereceived", lambda frame: self.frames.append(json.loads(frame)))
+
+
+def stored_questions(demo: Demo, domain: str) -> list[dict[str, Any]]:
+    """Return each event of the log that asks whether this name is free."""
+    found: list[dict[str, Any]] = []
+    after = 0
+    while events := _read_log(demo, after):
+        found += [event for event in events if event["name"] == "check-domain" and event["data"] == [domain]]
+        after = events[-1]["seq"]
+    return found
+
+
+def _read_log(demo: Demo, after: int) -> list[dict[str, Any]]:
+    answer = request("GET", f"{demo.bus_url}/events?after={after}&limit=1000", Authorization=demo.token)
+    assert answer.status == 200, answer.text
+    events: list[dict[str, Any]] = answer.json()
+    return events

@@ -1,0 +1,74 @@
+"""Small HTTP and bus requests for tests that play a program without a browser."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.message import Message
+from typing import Any
+
+from websockets.sync.client import ClientConnection, connect
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server said, whatever the status."""
+
+    status: int
+    headers: Message
+    text: str
+
+    def json(self) -> Any:
+        return json.loads(self.text)
+
+
+def request(method: str, url: str, *, body: object = None, **headers: str) -> Answer:
+    """Send a request; a body goes as JSON. Header names are written with `_` for `-`."""
+    sent = urllib.request.Request(url, method=method, data=None if body is None else json.dumps(body).encode())
+    for name, value in headers.items():
+        sent.add_header(name.replace("_", "-"), value)
+    try:
+        with urllib.request.urlopen(sent, timeout=10) as response:
+            return Answer(response.status, response.headers, response.read().decode())
+    except urllib.error.HTTPError as response:
+        with response:
+            return Answer(response.code, response.headers, response.read().decode())
+
+
+@contextmanager
+def visit(bus_url: str) -> Iterator[Visitor]:
+    """Be a client of the bus for a while."""
+    with connect(bus_url.replace("http", "ws", 1) + "/ws") as socket:
+        yield Visitor(bus_url, socket)
+
+
+class Visitor:
+    """A client of the bus, as a page is one: it has a token, publishes, and is sent the events addressed to it."""
+
+    def __init__(self, bus_url: str, socket: ClientConnection) -> None:
+        self._bus_url = bus_url
+        self._socket = socket
+        self._socket.send('{"action": "identify"}')
+        self.token: str = self._receive()["token"]
+
+    def publish(self, name: str, data: object) -> Answer:
+        body = {"name": name, "data": data, "context": {"identifier": self.token}}
+        return request("POST", self._bus_url, body=body)
+
+    def next(self, name: str, *, within: float = 10) -> Any:
+        """Wait so many seconds for the next event of this name and return its data."""
+        while (event := self._receive(within)).get("name") != name:
+            pass
+        return event["data"]
+
+    def ask(self, name: str, data: object) -> Any:
+        """Publish and wait for the answer: `check-domain` is answered by `check-domain-completed`."""
+        assert self.publish(name, data).status == 200
+        return self.next(f"{name}-completed")
+
+    def _receive(self, within: float = 10) -> Any:
+        return json.loads(self._socket.recv(timeout=within))

@@ -1,0 +1,1 @@
+"""The example service: answers `check-domain` and `register-domain` on the event bus."""

@@ -1,0 +1,80 @@
+"""Publishing an event, so that it is in the bus's log once, whatever happens to single requests."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+
+import aiohttp
+
+from .backoff import Backoff
+from .handlers import Event
+
+logger = logging.getLogger(__name__)
+
+# Any answer but 200 means "not added". After these another attempt may go better; after all others it will not.
+TRY_AGAIN = frozenset({408, 429, *range(500, 600)})
+
+
+class NotAdded(Exception):
+    """The bus did not add the event this time.
+
+    Attributes:
+        seconds: How long the bus asks to be left alone.
+    """
+
+    def __init__(self, reason: str, *, seconds: float = 0.0) -> None:
+        super().__init__(reason)
+        self.seconds = seconds
+
+
+class Publisher:
+    """Publishes events over HTTP in the name of the service whose token the session carries."""
+
+    def __init__(self, http: aiohttp.ClientSession, url: str, backoff: Backoff) -> None:
+        self._http = http
+        self._url = url
+        self._backoff = backoff
+
+    async def publish(self, event: Event) -> bool:
+        """Try until the bus has added the event, or says that it never will; tell which.
+
+        The event carries its id, so the bus knows a repeated attempt from a second event.
+        """
+        for attempt in itertools.count():
+            try:
+                return await self._post(event)
+            except (NotAdded, aiohttp.ClientError, TimeoutError) as error:
+                seconds = _asked_to_wait(error) + self._backoff(attempt)
+                logger.warning("publishing %s again in %.1f s because %s", event["name"], seconds, one_line(error))
+            await asyncio.sleep(seconds)
+        raise AssertionError  # pragma: no cover - it counts for ever
+
+    async def _post(self, event: Event) -> bool:
+        async with self._http.post(self._url, json=event, allow_redirects=False) as response:
+            if response.status in TRY_AGAIN:
+                raise NotAdded(f"the bus answered {response.status}", seconds=_retry_after(response))
+            if response.status != 200:
+                logger.error("%s is dropped: %s", event["name"], await _refusal(response))
+            return response.status == 200
+
+
+def one_line(error: object) -> str:
+    """Bring a message into one line of the output."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _asked_to_wait(error: Exception) -> float:
+    return error.seconds if isinstance(error, NotAdded) else 0.0
+
+
+def _retry_after(response: aiohttp.ClientResponse) -> float:
+    """Read the header in its usual form, a whole number of seconds; the other one, a date, is worth a usual wait."""
+    value = response.headers.get("Retry-After", "")
+    return float(value) if value.isascii() and value.isdigit() else 0.0
+
+
+async def _refusal(response: aiohttp.ClientResponse) -> str:
+    text = await response.text(errors="replace")
+    return f"the bus answered {response.status} {one_line(text[:500])}"

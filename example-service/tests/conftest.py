@@ -1,0 +1,169 @@
+"""What the tests talk to: a stand-in for the bus that can fail at will, and programs in processes of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import socket
+import sys
+from asyncio.subprocess import PIPE, Process, create_subprocess_exec
+from collections import deque
+from contextlib import AsyncExitStack
+
+import pytest
+from aiohttp import web
+from domain_service.config import Settings
+from domain_service.handlers import HANDLERS
+from domain_service.registry import RegistryFile
+from domain_service.service import Service, open_session
+
+TOKEN = "secret"
+SETTINGS = ("AUTHORIZATION_TOKEN", "DOMAIN_SERVICE_", "EVENTBUS_", "HTTP_EVENTBUS_", "HTTP_FILE_")
+SECONDS = 10  # for whatever a test waits for: long enough for a slow machine, and only a failure takes so long
+
+
+async def soon(awaitable):
+    """Wait, but not for ever."""
+    async with asyncio.timeout(SECONDS):
+        return await awaitable
+
+
+class FakeBus:
+    """Speaks the bus's protocol, but answers what a test tells it to."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.url = f"http://localhost:{port}"
+        self.epoch = "e1"
+        self.published: asyncio.Queue[dict] = asyncio.Queue()
+        self.headers: list[dict] = []
+        # How to answer the next requests to publish, and the next connections; as the bus does when there are no more.
+        self.replies: deque = deque()
+        self.greetings: deque = deque()
+        self.said: list[dict] = []
+        self._services: asyncio.Queue[web.WebSocketResponse] = asyncio.Queue()
+        app = web.Application()
+        app.add_routes([web.post("/", self._publish), web.get("/ws", self._connect)])
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+
+    async def start(self) -> None:
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "localhost", self.port).start()
+
+    async def stop(self) -> None:
+        await self._runner.cleanup()
+
+    async def service(self) -> web.WebSocketResponse:
+        """Wait until a service is connected; give its socket."""
+        return await soon(self._services.get())
+
+    async def answer(self) -> dict:
+        """Wait until an event is published."""
+        return await soon(self.published.get())
+
+    async def _publish(self, request: web.Request) -> web.Response:
+        self.headers.append(dict(request.headers))
+        await self.published.put(await request.json())
+        reply = self.replies.popleft() if self.replies else 200
+        if callable(reply):
+            return await reply(request)
+        return web.json_response({}, status=reply)
+
+    async def _connect(self, request: web.Request) -> web.WebSocketResponse:
+        service = web.WebSocketResponse()
+        await service.prepare(request)
+        self.said.append(await service.receive_json())
+        if self.greetings:
+            await self.greetings.popleft()(service)
+        else:
+            answer = {"action": "authenticate", "authenticated": True, "service": "domain service", "seq": 0}
+            await service.send_json(answer | {"epoch": self.epoch})
+        await self._services.put(service)
+        async for _ in service:
+            pass
+        return service
+
+
+class Program:
+    """A program in a process of its own, and what it wrote."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        self.output = ""
+
+    async def line(self, pattern: str) -> str:
+        """Wait for a line of the output that fits; only what comes after the last one found is looked at."""
+        return await soon(self._line(pattern))
+
+    async def _line(self, pattern: str) -> str:
+        while written := (await self.process.stderr.readline()).decode():
+            self.output += written
+            if re.search(pattern, written):
+                return written.rstrip("\n")
+        raise AssertionError(f"the program ended before {pattern!r}; it wrote:\n{self.output}")
+
+    async def end(self, signal_number: int | None = None) -> int:
+        """Wait for its end, after a signal if one is given; tell the exit code."""
+        if signal_number:
+            self.process.send_signal(signal_number)
+        self.output += (await soon(self.process.stderr.read())).decode()
+        return await soon(self.process.wait())
+
+
+@pytest.fixture
+def registry(tmp_path):
+    registry = RegistryFile(tmp_path / "registry.db")
+    yield registry
+    registry.close()
+
+
+@pytest.fixture
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+async def bus(free_port):
+    bus = FakeBus(free_port)
+    await bus.start()
+    yield bus
+    await bus.stop()
+
+
+@pytest.fixture
+async def run(registry):
+    """Run services in this process, with the settings given; they never wait before another attempt."""
+    async with AsyncExitStack() as stack:
+
+        async def start(bus, *, backoff=lambda _: 0.0, handlers=HANDLERS, **settings):
+            settings = Settings(eventbus_url=bus.url, token=TOKEN, **{"delay": 0.0} | settings)
+            http = await stack.enter_async_context(open_session(settings))
+            service = Service(settings, registry, http, backoff=backoff, handlers=handlers)
+            listening = asyncio.create_task(service.listen())
+            stack.callback(listening.cancel)
+            return service, listening
+
+        yield start
+
+
+@pytest.fixture
+async def spawn(tmp_path):
+    """Start programs in processes of their own, in an empty folder, with no settings but those given."""
+    programs = []
+
+    async def start(*command, **environ):
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
+        process = await create_subprocess_exec(
+            sys.executable, *command, cwd=tmp_path, env=kept | environ, stderr=PIPE, limit=1024 * 1024
+        )
+        programs.append(Program(process))
+        return programs[-1]
+
+    yield start
+    for program in programs:
+        if program.process.returncode is None:
+            program.process.terminate()
+        await program.end()

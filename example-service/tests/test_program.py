@@ -1,0 +1,201 @@
+"""The program `domain-service` as it is started, and a real bus beside it."""
+
+import asyncio
+import json
+import signal
+import sqlite3
+
+import aiohttp
+import pytest
+
+SERVICES = [
+    {"name": "domain service", "token": "secret", "publish": ["*-completed"], "subscribe": ["*-domain"]},
+]
+
+
+@pytest.fixture
+async def real_bus(spawn, tmp_path, free_port):
+    """Start the bus, as often as a test wants it: on the same port and with the same log."""
+    (tmp_path / "services.json").write_text(json.dumps(SERVICES))
+
+    async def start():
+        bus = await spawn("-m", "eventbus", HTTP_EVENTBUS_SERVER_PORT=str(free_port))
+        await bus.line("bus ready")
+        return bus
+
+    start.port = free_port
+    start.url = f"http://localhost:{free_port}"
+    return start
+
+
+@pytest.fixture
+def start_service(spawn, free_port):
+    async def start(**environ):
+        settings = {
+            "HTTP_EVENTBUS_SERVER_PORT": str(free_port),
+            "AUTHORIZATION_TOKEN": "secret",
+            "DOMAIN_SERVICE_DELAY": "0",
+        }
+        return await spawn("-m", "domain_service", **settings | environ)
+
+    return start
+
+
+class Visitor:
+    """A client of the bus."""
+
+    def __init__(self, http, url, socket, token):
+        self.http, self.url, self.socket, self.token = http, url, socket, token
+
+    async def ask(self, name, data):
+        event = {"name": name, "data": data, "context": {"identifier": self.token}}
+        async with self.http.post(self.url, json=event) as response:
+            assert response.status == 200
+            return (await response.json())["seq"]
+
+    async def answers(self, count):
+        """Wait for so many answers; what was asked comes back too, and is left out."""
+        found = []
+        while len(found) < count:
+            event = await self.socket.receive_json(timeout=10)
+            found += [event] if event["name"].endswith("-completed") else []
+        return found
+
+
+@pytest.fixture
+async def visit(real_bus):
+    async with aiohttp.ClientSession() as http:
+
+        async def visit():
+            socket = await http.ws_connect(f"{real_bus.url}/ws")
+            await socket.send_json({"action": "identify"})
+            return Visitor(http, real_bus.url, socket, (await socket.receive_json())["token"])
+
+        yield visit
+
+
+async def test_a_visitor_checks_a_name_registers_it_and_finds_it_taken(real_bus, start_service, visit):
+    await real_bus()
+    service = await start_service()
+    await service.line(f'^connected to {real_bus.url} as "domain service"$')
+    anna = await visit()
+
+    check = await anna.ask("check-domain", ["example.com"])
+    [checked] = await anna.answers(1)
+    await anna.ask("register-domain", {"name": "example.com", "registrant": {"name": "Anna"}, "options": {}})
+    [registered] = await anna.answers(1)
+    await anna.ask("check-domain", ["EXAMPLE.com"])
+    [checked_again] = await anna.answers(1)
+
+    assert checked["data"] == [{"name": "example.com", "availability": "available"}]
+    assert checked["context"]["cause"] == str(check)
+    assert checked["source"] == "domain service"
+    assert registered["data"]["registered"] is True
+    assert checked_again["data"] == [{"name": "example.com", "availability": "not available"}]
+    await service.line(f"^answered check-domain #{check}$")
+
+
+async def test_the_service_finds_the_bus_whenever_it_comes(real_bus, start_service, visit):
+    service = await start_service()
+    await service.line(f"^reconnecting to {real_bus.url} in .* s because nobody answers there")
+    bus = await real_bus()
+    await service.line("^connected to")
+
+    await bus.end(signal.SIGTERM)
+    await service.line("^reconnecting to .* s because the bus said: the bus is stopping")
+    await real_bus()
+    await service.line("^connected to")
+
+    anna = await visit()
+    await anna.ask("check-domain", ["example.org"])
+    [answer] = await anna.answers(1)
+    assert answer["data"] == [{"name": "example.org", "availability": "not available"}]
+
+
+async def test_two_instances_give_one_answer_to_each_question(real_bus, start_service, visit, tmp_path):
+    await real_bus()
+    instances = [await start_service(), await start_service()]
+    for instance in instances:
+        await instance.line("^connected to")
+    anna, ben = await visit(), await visit()
+
+    for visitor in (anna, ben):
+        for number in range(10):
+            await visitor.ask("register-domain", {"name": f"n{number}.example"})
+    for instance in instances:
+        for _ in range(20):
+            await instance.line("^answered register-domain")
+
+    answers = await anna.answers(10), await ben.answers(10)
+    granted = [event["data"]["name"] for some in answers for event in some if event["data"]["registered"]]
+    assert sorted(granted) == [f"n{number}.example" for number in range(10)]
+    with sqlite3.connect(tmp_path / "data" / "registry.db") as db:
+        assert db.execute("SELECT count(*) FROM registrations").fetchone() == (10,)
+    db.close()
+    # Had one of them been answered twice, the second answer would come before this one.
+    await anna.ask("check-domain", ["last.example"])
+    [last] = await anna.answers(1)
+    assert last["name"] == "check-domain-completed"
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_it_cleanly_and_soon(real_bus, start_service, signal_number):
+    await real_bus()
+    service = await start_service()
+    await service.line("^connected to")
+
+    async with asyncio.timeout(5):
+        assert await service.end(signal_number) == 0
+
+    assert service.output.endswith("stopped\n")
+    assert "Traceback" not in service.output
+
+
+async def test_a_signal_ends_it_while_it_waits_for_the_bus(start_service):
+    service = await start_service()
+    await service.line("^reconnecting")
+
+    async with asyncio.timeout(5):
+        assert await service.end(signal.SIGTERM) == 0
+
+
+async def test_a_wrong_token_is_said_in_one_line_and_ends_it(real_bus, start_service):
+    await real_bus()
+    service = await start_service(AUTHORIZATION_TOKEN="wrong-secret")
+
+    assert await service.end() == 3
+
+    [line] = service.output.splitlines()
+    assert line.startswith(f"{real_bus.url} does not accept this service (wrong credentials")
+    assert "AUTHORIZATION_TOKEN must be" in line
+    assert "wrong-secret" not in line
+
+
+@pytest.mark.parametrize(
+    ("setting", "line"),
+    [
+        ({"AUTHORIZATION_TOKEN": ""}, "AUTHORIZATION_TOKEN is not set: "),
+        ({"DOMAIN_SERVICE_DELAY": "soon"}, "DOMAIN_SERVICE_DELAY=soon: expected a number of seconds"),
+        ({"DOMAIN_SERVICE_REGISTRY": "letter.txt"}, "DOMAIN_SERVICE_REGISTRY=letter.txt: file is not a database; "),
+        ({"DOMAIN_SERVICE_REGISTRY": "."}, "DOMAIN_SERVICE_REGISTRY=.: unable to open database file; expected"),
+        ({"DOMAIN_SERVICE_REGISTRY": "letter.txt/r.db"}, "DOMAIN_SERVICE_REGISTRY=letter.txt/r.db: "),
+    ],
+)
+async def test_a_wrong_setting_is_said_in_one_line_and_ends_it(start_service, tmp_path, setting, line):
+    (tmp_path / "letter.txt").write_text("Dear registry, " * 1000)
+    service = await start_service(**setting)
+
+    assert await service.end() == 2
+
+    assert len(service.output.splitlines()) == 1
+    assert service.output.startswith(line)
+
+
+async def test_a_killed_instance_does_not_pass_for_a_connected_one(start_service, tmp_path):
+    connected = tmp_path / "connected"
+    connected.touch()
+
+    service = await start_service(DOMAIN_SERVICE_CONNECTED_FILE=str(connected))
+    await service.line("^reconnecting")
+
+    assert not connected.exists()

@@ -1,0 +1,335 @@
+"""How the service talks to the bus, also when the bus does not behave."""
+
+import asyncio
+import functools
+
+import pytest
+from aiohttp import WSCloseCode, web
+from domain_service import service as service_module
+from domain_service.service import NotAllowed
+
+
+def question(name="check-domain", seq=1, **fields):
+    """An event as the bus delivers it."""
+    context = {"identifier": "client-anna", "traceparent": "00-1-2-01"}
+    event = {"name": name, "data": ["example.com"], "context": context, "id": "1", "source": "client"}
+    return event | {"seq": seq, "time": "2026-11-23T09:00:00.123Z"} | fields
+
+
+async def test_it_authenticates_with_its_token(bus, run):
+    await run(bus)
+    await bus.service()
+
+    assert bus.said == [{"action": "authenticate", "credentials": "secret"}]
+
+
+async def test_a_question_is_answered_for_the_one_who_asked(bus, run):
+    await run(bus)
+
+    await (await bus.service()).send_json(question(seq=42))
+
+    assert await bus.answer() == {
+        "name": "check-domain-completed",
+        "data": [{"name": "example.com", "availability": "available"}],
+        "context": {"identifier": "client-anna", "traceparent": "00-1-2-01", "cause": "42"},
+        "id": "e1-42-1",
+    }
+    assert bus.headers[0]["Authorization"] == "Bearer secret"
+
+
+async def test_an_answer_of_several_events_numbers_them(bus, run):
+    def many(event, registry):
+        return [{"name": "one", "data": 1}, {"name": "two", "data": 2}], []
+
+    await run(bus, handlers={"count": many})
+    await (await bus.service()).send_json(question("count", seq=5))
+
+    answers = [await bus.answer(), await bus.answer()]
+    assert [(answer["name"], answer["id"]) for answer in answers] == [("one", "e1-5-1"), ("two", "e1-5-2")]
+
+
+async def test_the_same_question_gets_the_same_answer_with_the_same_id(bus, run):
+    await run(bus)
+    register = question("register-domain", seq=3, data={"name": "example.com"})
+    socket = await bus.service()
+
+    await socket.send_json(register)
+    first = await bus.answer()
+    await socket.send_json(register)
+
+    assert first["data"]["registered"] is True
+    assert await bus.answer() == first
+
+
+async def test_another_log_asks_other_questions(bus, run):
+    await run(bus)
+    socket = await bus.service()
+    await socket.send_json(question("register-domain", data={"name": "example.com"}))
+    first = await bus.answer()
+
+    bus.epoch = "e2"
+    await socket.close()
+    await (await bus.service()).send_json(question("register-domain", data={"name": "example.com"}))
+    second = await bus.answer()
+
+    assert (first["id"], first["data"]["registered"]) == ("e1-1-1", True)
+    assert (second["id"], second["data"]["registered"]) == ("e2-1-1", False)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        '{"action": "check-domain", "error": "unknown action"}',
+        '{"action": "x", "name": "check-domain", "seq": 1, "data": [], "context": {}}',
+        '{"name": "check-domain-completed", "data": []}',
+        '{"journal": "published"}',
+        "[]",
+        "7",
+        "",
+        "{",
+        "[" * 100_000,
+        '{"name": "check-domain"}',
+    ],
+)
+async def test_what_is_no_question_is_let_pass(bus, run, frame):
+    await run(bus)
+    socket = await bus.service()
+
+    await socket.send_str(frame)
+    await socket.send_json(question(seq=2))
+
+    assert (await bus.answer())["id"] == "e1-2-1"
+
+
+async def test_a_number_of_any_length_gets_an_answer(bus, run):
+    await run(bus)
+
+    await (await bus.service()).send_str(
+        '{"name": "check-domain", "seq": 1, "context": {}, "data": [' + "9" * 10_000 + "]}"
+    )
+
+    [result] = (await bus.answer())["data"]
+    assert result["availability"] == "not available"
+    assert result["error"]
+
+
+async def test_many_visitors_wait_at_the_same_time(bus, run):
+    await run(bus, delay=0.5)
+    socket = await bus.service()
+
+    async with asyncio.timeout(10):  # one after the other they would need twenty seconds
+        for seq in range(1, 41):
+            await socket.send_json(question(seq=seq))
+        answers = [await bus.answer() for _ in range(40)]
+
+    assert {answer["context"]["cause"] for answer in answers} == {str(seq) for seq in range(1, 41)}
+
+
+async def test_no_more_questions_are_taken_than_can_be_answered_at_once(bus, run, monkeypatch):
+    monkeypatch.setattr(service_module, "MOST_AT_ONCE", 2)
+    pair = asyncio.Barrier(2)
+    at_once, most = 0, 0
+
+    async def wait_for_another(_):
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        await pair.wait()
+        at_once -= 1
+        return web.Response()
+
+    bus.replies += [wait_for_another] * 8
+    await run(bus)
+    socket = await bus.service()
+    for seq in range(8):
+        await socket.send_json(question(seq=seq))
+
+    assert len([await bus.answer() for _ in range(8)]) == 8
+    assert most == 2
+
+
+async def test_a_full_room_does_not_cost_the_connection(bus, run, monkeypatch):
+    monkeypatch.setattr(service_module, "MOST_AT_ONCE", 1)
+    hasty = functools.partial(service_module.connect, ping_interval=0.01, ping_timeout=0.01)
+    monkeypatch.setattr(service_module, "connect", hasty)
+    attempts = []
+    await run(bus, delay=0.02, backoff=lambda attempt: attempts.append(attempt) or 0.0)
+    socket = await bus.service()
+
+    for seq in range(40):  # more than websockets reads ahead, so that for a while it reads nothing
+        await socket.send_json(question(seq=seq))
+
+    assert len([await bus.answer() for _ in range(40)]) == 40
+    assert attempts == []
+
+
+async def test_only_what_the_bus_took_counts_as_answered(bus, run, caplog):
+    caplog.set_level("INFO")
+    bus.replies.append(403)
+    await run(bus)
+    socket = await bus.service()
+
+    await socket.send_json(question(seq=1))
+    await until(lambda: "check-domain-completed is dropped: the bus answered 403 {}" in caplog.messages)
+    await socket.send_json(question(seq=2))
+    await until(lambda: "answered check-domain #2" in caplog.messages)
+
+    assert "answered check-domain #1" not in caplog.messages
+
+
+async def test_a_mistake_in_a_handler_is_shown_and_the_service_lives_on(bus, run, caplog):
+    await run(bus, handlers={"divide": lambda *_: 1 / 0, "check-domain": lambda *_: ([{"name": "fine"}], [])})
+    socket = await bus.service()
+
+    await socket.send_json(question("divide", seq=7))
+    await socket.send_json(question(seq=8))
+
+    assert (await bus.answer())["id"] == "e1-8-1"
+    [failure] = [record for record in caplog.records if record.exc_info]
+    assert failure.message == "divide #7 stays unanswered: its handler failed"
+    assert failure.exc_info[0] is ZeroDivisionError
+
+
+async def test_a_registry_that_fails_is_one_line(bus, run, registry, caplog):
+    await run(bus)
+    socket = await bus.service()
+    registry.close()
+
+    await socket.send_json(question(seq=7))
+
+    line = "check-domain #7 stays unanswered: the registry says Cannot operate on a closed database."
+    await until(lambda: line in caplog.messages)
+    assert not any(record.exc_info for record in caplog.records)
+
+
+async def test_a_broken_connection_is_made_again(bus, run):
+    attempts = []
+    await run(bus, backoff=lambda attempt: attempts.append(attempt) or 0.0)
+
+    (await bus.service())._req.transport.abort()
+    await (await bus.service()).close(code=WSCloseCode.SERVICE_RESTART)
+    await (await bus.service()).close(code=WSCloseCode.OK)
+
+    await (await bus.service()).send_json(question(seq=9))
+    assert (await bus.answer())["id"] == "e1-9-1"
+    assert attempts == [0, 0, 0]  # each time it had been connected, so it begins to count anew
+
+
+async def test_it_waits_longer_and_longer_for_a_bus_that_is_not_there(bus, run, caplog):
+    await bus.stop()
+    attempts = asyncio.Queue()
+    await run(bus, backoff=lambda attempt: attempts.put_nowait(attempt) or 0.01)
+    assert [await attempts.get() for _ in range(4)] == [0, 1, 2, 3]
+
+    again = type(bus)(bus.port)
+    await again.start()
+
+    await again.service()
+    await again.stop()
+    assert caplog.messages[0].startswith(f"reconnecting to {bus.url} in 0.0 s because ")
+
+
+async def test_an_answer_survives_the_connection_that_its_question_came_by(bus, run):
+    bus.replies.append(503)
+    await run(bus, backoff=lambda _: 0.05)
+    socket = await bus.service()
+
+    await socket.send_json(question(seq=4))
+    first = await bus.answer()
+    await socket.close()
+
+    assert await bus.answer() == first
+    await bus.service()
+
+
+async def test_what_does_not_answer_as_a_bus_is_tried_again(bus, run, caplog):
+    async def say(service, answer):
+        await service.send_json(answer)
+
+    bus.greetings += [
+        lambda service: say(service, {"action": "authenticate", "error": "not now"}),
+        lambda service: say(service, {"action": "authenticate", "authenticated": True}),
+        lambda service: say(service, ["hello"]),
+    ]
+    await run(bus)
+
+    for _ in range(3):
+        await bus.service()
+    await (await bus.service()).send_json(question())
+    await bus.answer()
+    assert sum("does not answer as the bus does" in line for line in caplog.messages) == 3
+
+
+@pytest.mark.parametrize("says", [True, False])
+async def test_a_service_that_is_not_accepted_does_not_come_back(bus, run, says):
+    async def refuse(service):
+        if says:
+            await service.send_json({"action": "authenticate", "authenticated": False, "error": "wrong credentials"})
+        await service.close(code=4403, message=b"wrong credentials")
+
+    bus.greetings.append(refuse)
+    _, listening = await run(bus)
+
+    with pytest.raises(NotAllowed, match="wrong credentials"):
+        await asyncio.wait_for(listening, 10)
+    assert len(bus.said) == 1
+
+
+async def test_a_file_is_there_while_it_is_connected(bus, run, tmp_path):
+    file = tmp_path / "connected"
+    reconnecting = asyncio.Event()
+    await run(bus, connected_file=file, backoff=lambda _: reconnecting.set() or 60.0)
+    socket = await bus.service()
+    await socket.send_json(question())
+    await bus.answer()
+    assert file.exists()
+
+    await socket.close()
+    await asyncio.wait_for(reconnecting.wait(), 10)
+
+    assert not file.exists()
+
+
+async def test_stopping_lets_answers_under_way_get_out(bus, run, caplog):
+    caplog.set_level("INFO")
+    let_go = asyncio.Event()
+
+    async def take_time(_):
+        await let_go.wait()
+        return web.Response()
+
+    bus.replies.append(take_time)
+    service, listening = await run(bus)
+    await (await bus.service()).send_json(question(seq=6))
+    await bus.answer()
+
+    listening.cancel()
+    stopping = asyncio.create_task(service.stop())
+    let_go.set()
+    await stopping
+
+    assert "answered check-domain #6" in caplog.messages
+
+
+async def test_stopping_does_not_wait_for_ever(bus, run, monkeypatch, caplog):
+    monkeypatch.setattr(service_module, "STOP_SECONDS", 0.05)
+
+    async def say_nothing(_):
+        await asyncio.Event().wait()
+
+    bus.replies.append(say_nothing)
+    service, listening = await run(bus)
+    await (await bus.service()).send_json(question())
+    await bus.answer()
+
+    listening.cancel()
+    await service.stop()
+
+    assert "questions left unanswered: 1" in caplog.messages
+
+
+async def until(condition):
+    """Let others run until the condition holds."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.001)

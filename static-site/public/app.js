@@ -1,0 +1,230 @@
+// Joins the page to the bus: a form's submit becomes a domain event, and an event becomes text on the page.
+import { EventBus } from "./eventbus.js";
+
+/** @typedef {import("./eventbus.js").BusEvent} BusEvent */
+/** @typedef {{ name: string, domain: string, isStored: boolean, isLate: boolean, isAnswered: boolean }} Question */
+
+const PATIENCE = 5_000; // ms after which the page says that nobody has answered yet
+const NOBODY_ANSWERED =
+  "Nobody has answered yet. The question is stored. If no service is running now, ask again when one is.";
+const QUESTION_WAITS = "The bus cannot be reached. The question waits here and goes out as soon as the bus is back.";
+const CONNECTION = {
+  connecting: "Connecting…",
+  connected: "Connected",
+  reconnecting: "Reconnecting…",
+  refused: "Refused by the bus",
+  closed: "Not connected",
+};
+
+const connection = element("connection", HTMLElement);
+const checkForm = element("check", HTMLFormElement);
+const domainField = element("domain", HTMLInputElement);
+const answer = element("answer", HTMLElement);
+const registerForm = element("register", HTMLFormElement);
+const registerTitle = element("register-title", HTMLElement);
+const registerDomain = element("register-domain", HTMLElement);
+const searchAgain = element("again", HTMLElement);
+const story = element("story", HTMLElement);
+
+/**
+ * What the visitor asked last: only its answer may change the page. Undefined until the first question, so that what
+ * was asked before a reload may still be answered; null after 'Search again', when no answer is wanted.
+ * @type {Question | undefined | null}
+ */
+let question;
+let patience = 0;
+
+const bus = connect(); // a promise: the forms work from the first moment, and what they send waits for it
+bus.catch((error) => show(`This page cannot find the event bus: ${error.message}`, "bad"));
+
+checkForm.addEventListener("submit", (submit) => {
+  submit.preventDefault();
+  const domain = domainField.value.trim().replace(/\.$/, "").toLowerCase();
+  ask("check-domain", domain, [domain]);
+});
+
+registerForm.addEventListener("submit", (submit) => {
+  submit.preventDefault();
+  const domain = registerDomain.textContent ?? "";
+  answer.focus(); // the form is about to vanish, and the focus must not go with it
+  ask("register-domain", domain, registration(domain, new FormData(registerForm)));
+});
+
+// An answer must not stand under a name that it is not about.
+domainField.addEventListener("input", () => {
+  const mood = answer.dataset.mood;
+  if (mood === "good" || mood === "bad") forget();
+});
+
+searchAgain.addEventListener("click", () => {
+  forget();
+  checkForm.reset();
+  registerForm.reset();
+  domainField.focus();
+});
+
+function forget() {
+  question = null;
+  show("");
+}
+
+/** Only the server of this page knows where the bus is; no file does. */
+async function connect() {
+  const config = await fetch("config.json");
+  if (!config.ok) throw new Error(`config.json is answered by ${config.status}`);
+  const bus = new EventBus((await config.json()).eventbus);
+  for (const name of ["check-domain", "register-domain"]) {
+    bus.on(name, showProgress);
+    bus.on(name, noteInStory);
+    bus.on(`${name}-completed`, noteInStory);
+  }
+  bus.on("check-domain-completed", ({ data }) => data.forEach(showAvailability));
+  bus.on("register-domain-completed", ({ data }) => showRegistration(data));
+  bus.onStatus((status) => {
+    connection.textContent = CONNECTION[status];
+    connection.dataset.status = status;
+    showProgress();
+  });
+  bus.connect();
+  return bus;
+}
+
+/**
+ * @param {string} name
+ * @param {string} domain
+ * @param {unknown} data
+ */
+async function ask(name, domain, data) {
+  const asked = { name, domain, isStored: false, isLate: false, isAnswered: false };
+  question = asked;
+  beginWaiting();
+  if (!connection.dataset.status) showProgress(); // config.json is under way: there is no bus yet to tell a listener
+  try {
+    const { id, seq } = await (await bus).send(name, data); // tells the listeners at once
+    noteSeq(id, seq);
+    asked.isStored = true;
+    if (question === asked) beginWaiting();
+    showProgress();
+  } catch (error) {
+    if (question !== asked) return;
+    asked.isAnswered = true;
+    show(`${domain}: ${/** @type {Error} */ (error).message}`, "bad");
+  }
+}
+
+/**
+ * @param {string} name
+ * @param {FormData} form
+ */
+function registration(name, form) {
+  const registrant = ["name", "address", "city", "state", "country"].map((field) => [field, form.get(field)]);
+  const options = ["autorenew", "whoisprivacy"].map((option) => [option, form.has(option)]);
+  return { name, registrant: Object.fromEntries(registrant), options: Object.fromEntries(options) };
+}
+
+/** The visitor's patience begins anew when the question is stored: only then can anybody answer. */
+function beginWaiting() {
+  clearTimeout(patience);
+  patience = setTimeout(() => {
+    if (question) question.isLate = true;
+    showProgress();
+  }, PATIENCE);
+  if (question) question.isLate = false;
+}
+
+function showProgress() {
+  if (!question || question.isAnswered) return;
+  const { name, domain, isStored, isLate } = question;
+  const form = isLate && name === "register-domain"; // so that it can be sent again
+  const isOffline = connection.dataset.status === "reconnecting";
+  if (!isStored && (isLate || isOffline)) show(QUESTION_WAITS, "waiting", form);
+  else if (isLate) show(NOBODY_ANSWERED, "waiting", form);
+  else show(`${name === "check-domain" ? "Checking" : "Registering"} ${domain}…`, "busy");
+}
+
+/** @param {{ name: string, availability: string, error?: string }} result */
+function showAvailability({ name, availability, error }) {
+  if (!isAnswer("check-domain", name)) return;
+  const isAvailable = availability === "available";
+  registerDomain.textContent = name;
+  const reason = error ? `: ${error}` : "";
+  show(`${name} is ${availability}${reason}`, isAvailable ? "good" : "bad", isAvailable);
+  // The next step is the form, unless the visitor is already typing the next name.
+  if (isAvailable && domainField.value.toLowerCase().includes(name)) registerTitle.focus();
+}
+
+/** @param {{ name: string, registered: boolean, expiration?: string, error?: string }} result */
+function showRegistration({ name, registered, expiration, error }) {
+  if (!isAnswer("register-domain", name)) return;
+  const until = expiration ? ` until ${expiration.slice(0, 10)}` : ""; // a date, a date and time, or nothing
+  if (registered) show(`${name} is registered${until}`, "good");
+  else show(`${name} was not registered: ${error ?? "no reason was given"}`, "bad", true);
+}
+
+/**
+ * Whether this answers what the visitor asked last, for the first time; if so, the waiting is over.
+ * @param {string} name
+ * @param {string} domain
+ */
+function isAnswer(name, domain) {
+  if (question === undefined) return true;
+  if (question?.name !== name || question.domain !== domain || question.isAnswered) return false;
+  question.isAnswered = true;
+  return true;
+}
+
+/**
+ * The one place that changes what the page says.
+ * @param {string} text
+ * @param {"" | "busy" | "waiting" | "good" | "bad"} [mood]
+ * @param {boolean} [withForm] whether the registration form is there
+ */
+function show(text, mood = "", withForm = false) {
+  if (answer.textContent !== text) answer.textContent = text; // what has not changed is not read out again
+  answer.dataset.mood = mood;
+  registerForm.hidden = !withForm;
+  searchAgain.hidden = mood === "" || mood === "busy";
+}
+
+// What just happened: one line for each event.
+
+/** @param {BusEvent} event */
+function noteInStory({ id, name, seq, source }) {
+  const line = document.createElement("li");
+  line.dataset.event = id;
+  line.append(cell("seq", seq ? `#${seq}` : "…"), cell("name", name), cell("who", `from ${source ?? "this page"}`));
+  story.append(line);
+}
+
+/**
+ * @param {string} id
+ * @param {number} seq
+ */
+function noteSeq(id, seq) {
+  const line = story.querySelector(`[data-event="${CSS.escape(id)}"] .seq`);
+  if (line) line.textContent = `#${seq}`;
+}
+
+/**
+ * @param {string} kind
+ * @param {string} text
+ */
+function cell(kind, text) {
+  const span = document.createElement("span");
+  span.className = kind;
+  span.textContent = text;
+  return span;
+}
+
+/**
+ * The element with this id, which index.html must have.
+ * @template {HTMLElement} T
+ * @param {string} id
+ * @param {new () => T} type
+ * @returns {T}
+ */
+function element(id, type) {
+  const found = document.getElementById(id);
+  if (found instanceof type) return found;
+  throw new Error(`index.html has no ${type.name} with the id ${id}`);
+}

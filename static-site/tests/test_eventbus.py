@@ -1,0 +1,514 @@
+"""What `eventbus.js` promises a page, each promise in a real browser against a server that misbehaves as told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from obedient_bus import BROKEN, ObedientBus
+from playwright.sync_api import Error, Page
+
+# A page that keeps all it is told, in `statuses` and `heard`; it retries at once unless a test says otherwise.
+START = """async (options) => {
+  const { EventBus } = await import("/eventbus.js");
+  Object.assign(window, { statuses: [], heard: [] });
+  window.bus = new EventBus(location.origin, options ?? { retryDelay: () => 0 });
+  bus.onStatus((status) => statuses.push(status));
+  bus.on("answer", ({ data }) => heard.push(data));
+  bus.connect();
+}"""
+NEVER = "() => 1e9"
+
+
+@pytest.fixture
+def client(page: Page, bus: ObedientBus) -> Iterator[Page]:
+    """A page that is connected to the bus."""
+    page.goto(bus.url + "/blank")
+    page.evaluate(START)
+    connected(page)
+    yield page
+    page.close()  # before the bus is gone
+
+
+def connected(page: Page) -> None:
+    page.wait_for_function("bus.status === 'connected'")
+
+
+def reconnected(page: Page, bus: ObedientBus, times: int) -> None:
+    bus.wait_for(lambda: len(bus.commands) == times)
+    connected(page)
+
+
+def has_heard(page: Page, *data: object) -> None:
+    """Wait until the page's listener was called so often; it must have been with these data, in this order."""
+    page.wait_for_function(f"heard.length >= {len(data)}")
+    assert page.evaluate("heard") == list(data)
+
+
+def send(page: Page, data: object = None) -> Any:
+    """Send and wait for what became of it: the receipt, or the error's message."""
+    return page.evaluate("(data) => bus.send('question', data).catch((error) => error.message)", data)
+
+
+def with_delay(delay: str) -> str:
+    """Return a script that starts a page whose retry delay is this JavaScript function."""
+    return f"() => ({START})({{ retryDelay: {delay} }})"
+
+
+# Connecting.
+
+
+def test_a_page_identifies_itself_and_says_how_it_stands(client: Page, bus: ObedientBus) -> None:
+    assert client.evaluate("statuses") == ["closed", "connecting", "connected"]
+    assert bus.commands == [{"action": "identify"}]
+
+
+@pytest.mark.parametrize("code", [1001, 1011, 1012, 4401, 4408])
+def test_it_comes_back_as_the_same_client(client: Page, bus: ObedientBus, code: int) -> None:
+    bus.push("answer", 1)
+    has_heard(client, 1)
+
+    bus.close(code)
+
+    reconnected(client, bus, times=2)
+    assert bus.commands[1] == {"action": "identify", "token": "token-1", "after": 11, "epoch": "epoch-1"}
+    assert client.evaluate("statuses.slice(2)") == ["connected", "reconnecting", "connected"]
+
+
+@pytest.mark.parametrize("code", [1003, 1007, 1009, 4403])
+def test_it_does_not_come_back_where_that_would_change_nothing(client: Page, bus: ObedientBus, code: int) -> None:
+    client.clock.install()
+
+    bus.close(code)
+
+    client.wait_for_function("bus.status === 'refused'")
+    client.clock.run_for(3_600_000)
+    assert send(client) == "the bus has refused this page"
+    assert len(bus.commands) == 1
+    assert not bus.posts
+
+
+def test_a_connection_that_never_opens_is_given_up_after_ten_seconds(page: Page, bus: ObedientBus) -> None:
+    bus.hanging = True
+    page.clock.install()
+    page.goto(bus.url + "/blank")
+    page.evaluate(START)
+    bus.wait_for(lambda: bus.attempts == 1)
+    bus.hanging = False
+
+    page.clock.run_for(10_000)
+
+    reconnected(page, bus, times=1)
+    assert bus.attempts == 2
+
+
+def test_a_bus_that_does_not_answer_is_given_up_after_ten_seconds(page: Page, bus: ObedientBus) -> None:
+    bus.silent = True
+    page.clock.install()
+    page.goto(bus.url + "/blank")
+    page.evaluate(START)
+    bus.wait_for(lambda: len(bus.commands) == 1)
+    bus.silent = False
+
+    page.clock.run_for(10_000)
+
+    reconnected(page, bus, times=2)
+
+
+def test_it_waits_longer_after_each_failure_and_never_more_than_five_seconds(page: Page, bus: ObedientBus) -> None:
+    page.goto(bus.url + "/blank")
+    bus.gone = True
+    page.evaluate("""() => {
+      const { setTimeout } = window;
+      window.delays = [];
+      window.setTimeout = (callback, ms) => {
+        const isDelay = ms !== 10_000; // else it is the limit for opening a connection
+        if (isDelay) delays.push(ms);
+        return setTimeout(callback, isDelay ? 0 : ms);
+      };
+      Math.random = () => 1; // the longest that full jitter may come to
+    }""")
+
+    page.evaluate(f"() => ({START})({{}})")
+
+    page.wait_for_function("delays.length >= 6")
+    assert page.evaluate("delays.slice(0, 6)") == [500, 1000, 2000, 4000, 5000, 5000]
+
+
+def test_it_waits_anything_between_nothing_and_that(page: Page, bus: ObedientBus) -> None:
+    page.goto(bus.url + "/blank")
+    bus.gone = True
+    page.evaluate("Math.random = () => 0")
+
+    page.evaluate(f"() => ({START})({{}})")
+
+    bus.wait_for(lambda: bus.attempts >= 10)
+
+
+def test_a_connection_that_succeeds_ends_the_count_of_failures(page: Page, bus: ObedientBus) -> None:
+    page.goto(bus.url + "/blank")
+    page.evaluate("window.failures = []")
+    page.evaluate(with_delay("(count) => (failures.push(count), 0)"))
+    connected(page)
+
+    for times in (2, 3):
+        bus.close(1012)
+        reconnected(page, bus, times=times)
+
+    assert page.evaluate("failures") == [0, 0]
+
+
+@pytest.mark.parametrize("sign", ["window, 'online'", "document, 'visibilitychange'"])
+def test_it_comes_back_at_once_when_the_browser_gives_a_sign(page: Page, bus: ObedientBus, sign: str) -> None:
+    page.goto(bus.url + "/blank")
+    page.evaluate(with_delay(NEVER))
+    connected(page)
+    bus.close(1012)
+    page.wait_for_function("bus.status === 'reconnecting'")
+
+    page.evaluate(f"((target, type) => target.dispatchEvent(new Event(type)))({sign})")
+
+    reconnected(page, bus, times=2)
+
+
+def test_being_online_again_replaces_a_connection_that_only_looks_open(client: Page, bus: ObedientBus) -> None:
+    client.evaluate("dispatchEvent(new Event('online'))")
+
+    reconnected(client, bus, times=2)
+    bus.wait_for(lambda: bus.connections == 1)  # the end of the old one must not be taken for the end of the new one
+    bus.push("answer", "once")
+    has_heard(client, "once")
+    assert bus.attempts == 2
+
+
+def test_close_leaves_for_good_and_connect_returns(client: Page, bus: ObedientBus) -> None:
+    client.evaluate("bus.close()")
+    client.evaluate("dispatchEvent(new Event('online'))")
+    assert client.evaluate("statuses.at(-1)") == "closed"
+
+    client.evaluate("bus.connect()")
+
+    reconnected(client, bus, times=2)
+    assert client.evaluate("statuses.slice(-3)") == ["closed", "connecting", "connected"]
+
+
+def test_what_still_comes_over_a_socket_that_was_left_is_not_heard(client: Page, bus: ObedientBus) -> None:
+    client.evaluate("WebSocket.prototype.close = () => {}")  # the old socket lives on
+    client.evaluate("bus.close()")
+    bus.push("answer", "after leaving")
+    client.evaluate("bus.connect()")
+    reconnected(client, bus, times=2)
+
+    bus.push("answer", "after coming back")
+
+    has_heard(client, "after coming back")
+
+
+# What a reload keeps.
+
+
+def test_a_reload_keeps_the_identity_and_the_place(client: Page, bus: ObedientBus) -> None:
+    bus.push("answer", 1)
+    has_heard(client, 1)
+
+    client.reload()
+    client.evaluate(START)
+
+    reconnected(client, bus, times=2)
+    assert bus.commands[1] == {"action": "identify", "token": "token-1", "after": 11, "epoch": "epoch-1"}
+
+
+def test_another_window_is_another_client(client: Page, bus: ObedientBus) -> None:
+    other = client.context.new_page()
+    other.goto(bus.url + "/blank")
+    other.evaluate(START)
+
+    reconnected(other, bus, times=2)
+    assert bus.commands[1] == {"action": "identify"}
+    other.close()
+
+
+@pytest.mark.parametrize(
+    "storage",
+    ["() => { throw new DOMException('denied', 'SecurityError') }", "() => ({ getItem: () => 'null', setItem() {} })"],
+    ids=["forbidden", "nonsense"],
+)
+def test_it_works_without_storage(page: Page, bus: ObedientBus, storage: str) -> None:
+    page.add_init_script(f"Object.defineProperty(window, 'sessionStorage', {{ get: {storage} }})")
+    page.goto(bus.url + "/blank")
+
+    page.evaluate(START)
+
+    connected(page)
+    assert send(page)["seq"] == 11
+
+
+# What comes in.
+
+
+def test_events_are_heard_once_and_in_order(client: Page, bus: ObedientBus) -> None:
+    for seq in (11, 12, 12, 11, 13):
+        bus.push("answer", seq, seq=seq)
+
+    has_heard(client, 11, 12, 13)
+
+
+def test_what_was_heard_is_not_heard_again_after_coming_back(client: Page, bus: ObedientBus) -> None:
+    bus.push("answer", "old")
+    has_heard(client, "old")
+    bus.close(1012)
+    reconnected(client, bus, times=2)
+
+    bus.push("answer", "old", seq=11)
+    bus.push("answer", "new")
+
+    has_heard(client, "old", "new")
+
+
+def test_a_new_identity_begins_at_the_place_the_bus_names(client: Page, bus: ObedientBus) -> None:
+    bus.resumes, bus.epoch, bus.head = False, "epoch-2", 3  # a new, shorter log
+    bus.close(1012)
+    reconnected(client, bus, times=2)
+
+    bus.push("answer", "first of the new log")
+
+    has_heard(client, "first of the new log")
+    stored = client.evaluate("JSON.parse(sessionStorage.getItem('eventbus ' + location.origin))")
+    assert stored == {"token": "token-2", "epoch": "epoch-2", "after": 4}
+
+
+def test_a_known_client_of_another_log_begins_at_its_head(client: Page, bus: ObedientBus) -> None:
+    bus.epoch, bus.head = "epoch-2", 3
+    bus.close(1012)
+    reconnected(client, bus, times=2)
+
+    bus.push("answer", "first of the new log")
+
+    has_heard(client, "first of the new log")
+
+
+def test_after_a_gap_it_begins_at_the_oldest_event_that_is_left(client: Page, bus: ObedientBus) -> None:
+    bus.identify_extra = {"gap": True, "oldest": 5, "seq": 20}
+    bus.epoch = "epoch-2"
+    bus.close(1012)
+    reconnected(client, bus, times=2)
+
+    bus.push("answer", "replayed", seq=5)
+
+    has_heard(client, "replayed")
+
+
+def test_a_listener_that_throws_stops_nobody_and_is_reported(client: Page, bus: ObedientBus) -> None:
+    client.evaluate("""() => {
+      window.order = [];
+      bus.on("news", () => { throw new Error("my own fault"); });
+      bus.on("news", ({ data }) => order.push(data));
+    }""")
+
+    with client.expect_event("pageerror") as reported:
+        bus.push("news", "still told")
+
+    client.wait_for_function("order.length === 1")
+    assert reported.value.message == "my own fault"
+    assert client.evaluate("bus.status") == "connected"
+
+
+def test_a_listener_can_stop(client: Page, bus: ObedientBus) -> None:
+    client.evaluate("window.once = []; window.stop = bus.on('answer', ({ data }) => { once.push(data); stop(); }); 0")
+
+    bus.push("answer", 1)
+    bus.push("answer", 2)
+
+    has_heard(client, 1, 2)
+    assert client.evaluate("once") == [1]
+
+
+def test_a_status_listener_can_stop(client: Page, bus: ObedientBus) -> None:
+    client.evaluate("window.mine = []; bus.onStatus((status) => mine.push(status))()")
+
+    bus.close(1012)
+
+    reconnected(client, bus, times=2)
+    assert client.evaluate("mine") == ["connected"]
+
+
+# What goes out.
+
+
+def test_an_event_carries_the_token_and_an_id_and_comes_back_as_a_receipt(client: Page, bus: ObedientBus) -> None:
+    receipt = send(client, {"some": ["data"]})
+
+    [post] = bus.posts
+    assert post["name"] == "question"
+    assert post["data"] == {"some": ["data"]}
+    assert post["context"] == {"identifier": "token-1"}
+    assert receipt == {"id": post["id"], "seq": 11}
+
+
+def test_this_pages_listeners_hear_it_at_once(client: Page, bus: ObedientBus) -> None:
+    assert client.evaluate("(bus.send('answer', 'mine'), [...heard])") == ["mine"]
+
+
+def test_its_echo_is_not_heard_again_but_anybody_elses_event_is(client: Page, bus: ObedientBus) -> None:
+    client.evaluate("bus.send('answer', 'mine')")
+    bus.wait_for(lambda: len(bus.posts) == 1)
+    echo = bus.posts[0]["id"]
+
+    bus.push("answer", "mine", id=echo, source="client")
+    bus.push("answer", "from a service that took the same id", id=echo)
+    bus.push("answer", "from another tab", source="client")
+
+    has_heard(client, "mine", "from a service that took the same id", "from another tab")
+
+
+def test_listeners_and_the_bus_get_what_the_data_was_when_it_was_sent(client: Page, bus: ObedientBus) -> None:
+    client.evaluate(
+        "() => { const data = ['as sent']; const sent = bus.send('answer', data); data[0] = 'changed'; return sent; }"
+    )
+
+    has_heard(client, ["as sent"])
+    assert bus.posts[0]["data"] == ["as sent"]
+
+
+def test_it_needs_no_randomuuid_which_plain_http_lacks(page: Page, bus: ObedientBus) -> None:
+    page.add_init_script("delete Crypto.prototype.randomUUID")
+    page.goto(bus.url + "/blank")
+    page.evaluate(START)
+
+    ids = [send(page)["id"], send(page)["id"]]
+
+    assert len(set(ids)) == 2
+
+
+def test_no_two_page_loads_make_the_same_ids(client: Page, bus: ObedientBus) -> None:
+    first = send(client)["id"]
+    client.reload()
+    client.evaluate(START)
+
+    assert send(client)["id"] != first
+
+
+@pytest.mark.parametrize("status", [BROKEN, 408, 429, 500, 502, 503])
+def test_a_failure_that_may_pass_is_tried_again_with_the_same_id(client: Page, bus: ObedientBus, status: int) -> None:
+    bus.answer_next(status, status)
+
+    receipt = send(client)
+
+    assert [post["id"] for post in bus.posts] == [receipt["id"]] * 3
+
+
+def test_a_failed_publish_waits_as_long_as_the_bus_asks(page: Page, bus: ObedientBus) -> None:
+    bus.answer_next(429, Retry_After="7")
+    page.clock.install()
+    page.goto(bus.url + "/blank")
+    page.evaluate("window.failure = new Promise((resolve) => { window.fail = resolve; }); 0")
+    page.evaluate(with_delay("() => (fail(), 0)"))
+    connected(page)
+    page.clock.pause_at(page.evaluate("Date.now() + 1000"))
+    page.evaluate("void bus.send('question')")
+    page.evaluate("failure")
+
+    page.clock.run_for(6_900)
+    page.evaluate("void bus.send('must not overtake')")
+    assert len(bus.posts) == 1
+    page.clock.run_for(200)
+
+    bus.wait_for(lambda: len(bus.posts) == 3)
+    assert [post["name"] for post in bus.posts] == ["question", "question", "must not overtake"]
+
+
+@pytest.mark.parametrize("status", [400, 403, 413, 422])
+def test_a_refusal_is_reported_and_does_not_hold_up_what_follows(client: Page, bus: ObedientBus, status: int) -> None:
+    bus.answer_next(status, detail="not this name")
+
+    assert send(client, 1) == "not this name"
+    assert send(client, 2)["seq"] == 11
+    assert [post["data"] for post in bus.posts] == [1, 2]
+
+
+def test_an_expired_token_is_forgotten_and_the_event_sent_once_more_with_a_new_one(
+    client: Page, bus: ObedientBus
+) -> None:
+    bus.answer_next(401)
+
+    receipt = send(client)
+
+    assert bus.commands == [{"action": "identify"}] * 2
+    assert [post["context"]["identifier"] for post in bus.posts] == ["token-1", "token-2"]
+    assert {post["id"] for post in bus.posts} == {receipt["id"]}
+
+
+def test_a_new_token_that_is_refused_too_is_an_error(client: Page, bus: ObedientBus) -> None:
+    bus.answer_next(401, 401, detail="no right")
+
+    assert send(client) == "no right"
+    assert len(bus.posts) == 2
+
+
+def test_what_is_sent_before_there_is_a_token_waits_in_order(page: Page, bus: ObedientBus) -> None:
+    bus.silent = True
+    page.goto(bus.url + "/blank")
+    page.evaluate(START)
+    bus.wait_for(lambda: len(bus.commands) == 1)
+    page.evaluate("window.sent = Promise.all([1, 2, 3].map((data) => bus.send('question', data))); 0")
+    assert not bus.posts
+    bus.silent = False
+
+    bus.close(1012)
+
+    page.evaluate("sent")
+    assert [(post["data"], post["context"]["identifier"]) for post in bus.posts] == [
+        (data, "token-1") for data in (1, 2, 3)
+    ]
+
+
+def test_what_is_sent_offline_waits_in_order_and_keeps_its_place_before_what_follows(
+    client: Page, bus: ObedientBus
+) -> None:
+    bus.gone = True
+    bus.close(1012)
+    client.wait_for_function("bus.status === 'reconnecting'")
+    client.evaluate("window.sent = [1, 2, 3].map((data) => bus.send('question', data)); 0")
+    assert not bus.posts
+
+    bus.gone = False
+    connected(client)
+    send(client, 4)
+
+    client.evaluate("Promise.all(sent)")
+    assert [post["data"] for post in bus.posts] == [1, 2, 3, 4]
+
+
+def test_a_publish_that_failed_is_tried_again_as_soon_as_the_bus_is_back(page: Page, bus: ObedientBus) -> None:
+    page.goto(bus.url + "/blank")
+    page.evaluate("window.slow = false")
+    page.evaluate(with_delay("() => (slow ? 1e9 : 0)"))
+    connected(page)
+    page.evaluate("slow = true")
+    bus.answer_next(503)
+    page.evaluate("window.sent = bus.send('question'); 0")
+    bus.wait_for(lambda: len(bus.posts) == 1)
+
+    page.evaluate("slow = false")
+    bus.close(1012)
+
+    assert page.evaluate("sent")["seq"] == 11
+
+
+def test_leaving_gives_up_what_still_waits(client: Page, bus: ObedientBus) -> None:
+    bus.gone = True
+    bus.close(1012)
+    client.wait_for_function("bus.status === 'reconnecting'")
+    client.evaluate("window.sent = bus.send('question').catch((error) => error.message); 0")
+
+    client.evaluate("bus.close()")
+
+    assert client.evaluate("sent") == "the connection to the bus is closed"
+
+
+def test_data_that_is_no_json_is_the_senders_error(client: Page, bus: ObedientBus) -> None:
+    with pytest.raises(Error, match="circular"):
+        client.evaluate("() => { const data = {}; data.self = data; return bus.send('question', data); }")
+
+    assert not bus.posts

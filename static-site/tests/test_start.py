@@ -1,0 +1,84 @@
+"""How the static site starts and stops: `serve.py` as a process, and the check that the container begins with."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ENVSH = Path(__file__).parent.parent / "05-eventbus.envsh"
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+def test_a_taken_port_is_one_line_that_says_what_to_change(start_serve_py: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        process = start_serve_py(HTTP_FILE_SERVER_HOST="127.0.0.1", HTTP_FILE_SERVER_PORT=port)
+        _, errors = process.communicate(timeout=10)
+
+    assert process.returncode == 2
+    assert errors.startswith(f"HTTP_FILE_SERVER_PORT={port}: another program is listening")
+    assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("HTTP_FILE_SERVER_HOST", "locahost"), ("HTTP_FILE_SERVER_PORT", "many"), ("EVENTBUS_PUBLIC_URL", "ftp://x")],
+)
+def test_a_wrong_setting_is_one_line_that_names_it(start_serve_py: Start, setting: str, value: str) -> None:
+    process = start_serve_py(**{setting: value})
+    _, errors = process.communicate(timeout=10)
+
+    assert process.returncode == 2
+    assert errors.startswith(f"{setting}={value}: ")
+    assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_well_even_while_a_browser_holds_a_connection(
+    start_serve_py: Start, free_port: int, number: signal.Signals
+) -> None:
+    process = start_serve_py(HTTP_FILE_SERVER_PORT=str(free_port))
+    assert process.stderr
+    assert process.stderr.readline() == f"Open http://localhost:{free_port} in a browser\n"
+
+    with socket.create_connection(("localhost", free_port)):
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=5)
+
+    assert (process.returncode, errors) == (0, "")
+
+
+def source_envsh(value: str) -> subprocess.CompletedProcess[str]:
+    """Do what the image's start script does: source the file, and leave the rest the variables."""
+    script = '. "$0" && echo "$EVENTBUS_PUBLIC_URL $EVENTBUS_WEBSOCKET_URL"'
+    env = {"EVENTBUS_PUBLIC_URL": value, "PATH": "/usr/bin:/bin"}
+    return subprocess.run(["sh", "-c", script, str(ENVSH)], env=env, capture_output=True, text=True, timeout=10)
+
+
+@pytest.mark.parametrize(
+    ("value", "urls"),
+    [
+        ("http://localhost:3001", "http://localhost:3001 ws://localhost:3001"),
+        ("http://localhost:3001/", "http://localhost:3001 ws://localhost:3001"),
+        ("https://bus.example", "https://bus.example wss://bus.example"),
+        ("http://[::1]:3001", "http://[::1]:3001 ws://[::1]:3001"),
+    ],
+)
+def test_the_container_derives_the_websocket_url(value: str, urls: str) -> None:
+    assert source_envsh(value).stdout == urls + "\n"
+
+
+@pytest.mark.parametrize(
+    "value", ["", "localhost:3001", "ws://x", "http://", "http://x/bus", "http://a b", 'http://x";', "http://a\nb"]
+)
+def test_the_container_does_not_start_without_a_proper_url(value: str) -> None:
+    done = source_envsh(value)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"EVENTBUS_PUBLIC_URL={value}: expected")

@@ -55,7 +55,7 @@ class HttpApi:
             raise Unavailable("the bus is stopping; send the event again, with the same id")
         draft = decode_draft(await _body(request), max_size=self._settings.max_event)
         publisher = await self._authorize(request, draft)
-        [appended] = await self._log.append([_addressed(draft)], publisher=publisher)
+        [appended] = await self._log.append([(_addressed(draft), publisher)])
         return _json(_receipt(appended))
 
     async def read(self, request: web.Request) -> web.Response:

@@ -230,7 +230,7 @@ async def test_reading_begins_after_a_position_and_has_a_limit(bus: Bus) -> None
 
 async def test_one_answer_has_a_hundred_events_or_at_most_a_thousand(bus: Bus, log: Log) -> None:
     drafts = [Draft(name="hi") for _ in range(1001)]
-    await log.append(drafts, publisher=Publisher(source="x", scope="x"))
+    await log.append([(draft, Publisher(source="x", scope="x")) for draft in drafts])
 
     assert len(await bus.events("")) == 100
     assert len(await bus.events("?limit=1000000")) == 1000

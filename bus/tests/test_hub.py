@@ -93,7 +93,7 @@ async def hub(log: Log) -> AsyncIterator[Hub]:
 
 async def append(log: Log, *names: str, to: str | None = None) -> None:
     context = {"identifier": to} if to else {}
-    await log.append([Draft(name=name, context=context) for name in names], publisher=ANNA)
+    await log.append([(Draft(name=name, context=context), ANNA) for name in names])
 
 
 def numbered(prefix: str, count: int) -> list[str]:
@@ -274,7 +274,7 @@ async def test_one_that_is_far_behind_is_not_taken_for_live_after_one_read(hub: 
     names = numbered("a", 2 * READ_LIMIT + 50)
 
     with hub.connected(EVERYTHING, slow, after=0):
-        await log.append([Draft(name=name) for name in names], publisher=ANNA)
+        await log.append([(Draft(name=name), ANNA) for name in names])
         await slow.has_something()  # and so is behind: the rest does not fit
         slow.capacity = float("inf")
 

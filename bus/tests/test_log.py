@@ -30,7 +30,7 @@ def draft(name: str = "hi", **fields: Any) -> Draft:
 
 
 async def append(log: Log, *drafts: Draft, publisher: Publisher = ANNA) -> list[Appended]:
-    return await log.append(drafts, publisher=publisher)
+    return await log.append([(draft, publisher) for draft in drafts])
 
 
 async def names(log: Log, **options: Any) -> list[str]:

@@ -13,7 +13,7 @@ async def test_it_keeps_only_the_newest_events() -> None:
     log = MemoryLog(capacity=100)
 
     for number in range(1000):
-        await log.append([Draft(name="hi", id=str(number))], publisher=ANNA)
+        await log.append([(Draft(name="hi", id=str(number)), ANNA)])
 
     events = await log.read(after=0, limit=1000)
     assert 90 <= len(events) <= 100
@@ -23,9 +23,9 @@ async def test_it_keeps_only_the_newest_events() -> None:
 
 async def test_it_forgets_the_ids_of_the_events_that_went() -> None:
     log = MemoryLog(capacity=10)
-    await log.append([Draft(name="hi", id=str(number)) for number in range(100)], publisher=ANNA)
+    await log.append([(Draft(name="hi", id=str(number)), ANNA) for number in range(100)])
 
-    newest, oldest = await log.append([Draft(name="hi", id="99"), Draft(name="hi", id="0")], publisher=ANNA)
+    newest, oldest = await log.append([(Draft(name="hi", id="99"), ANNA), (Draft(name="hi", id="0"), ANNA)])
 
     assert newest.duplicate
     assert not oldest.duplicate

@@ -40,7 +40,7 @@ async def reopen(path: Path) -> AsyncIterator[Callable[[], Awaitable[SqliteLog]]
 
 
 async def append(log: SqliteLog, name: str = "hi", **fields: Any) -> Any:
-    [appended] = await log.append([Draft(name=name, **fields)], publisher=ANNA)
+    [appended] = await log.append([(Draft(name=name, **fields), ANNA)])
     return appended
 
 
@@ -216,7 +216,7 @@ async def test_a_path_is_a_path_even_if_sqlite_knows_a_meaning_for_it(
     monkeypatch.chdir(tmp_path)
 
     log = open_log("sqlite::memory:")
-    await log.append([Draft(name="hi")], publisher=ANNA)
+    await log.append([(Draft(name="hi"), ANNA)])
 
     assert [event.name for event in await log.read(after=0, limit=10)] == ["hi"]
     await log.close()
@@ -226,7 +226,7 @@ async def test_what_is_committed_is_not_read_before_the_head_has_moved(
     reopen: Callable[[], Awaitable[SqliteLog]],
 ) -> None:
     log = await reopen()
-    await log.append([Draft(name="a")], publisher=ANNA)
+    await log.append([(Draft(name="a"), ANNA)])
 
     # As it is between a commit and the moment when this program hears of it.
     log._writer.execute(

@@ -49,6 +49,10 @@ class Appended:
     duplicate: bool = False
 
 
+Entry = tuple[Draft, Publisher]
+"""What is appended: an event, and who it is from. The events of one batch may be from different clients."""
+
+
 class Log(Protocol):
     """Keeps events in the order they were accepted; ``seq`` is an event's place, a positive integer.
 
@@ -63,7 +67,7 @@ class Log(Protocol):
     def head(self) -> int:
         """The newest durable event's ``seq``; 0 for a new log."""
 
-    async def append(self, drafts: Sequence[Draft], *, publisher: Publisher) -> list[Appended]:
+    async def append(self, entries: Sequence[Entry]) -> list[Appended]:
         """Store all or none; return once they are durable. A repeated id is a duplicate, not an error."""
 
     async def read(

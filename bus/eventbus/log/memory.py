@@ -8,7 +8,7 @@ from itertools import islice, takewhile
 
 from ..event import Draft, Event, now
 from ..patterns import EVERYTHING, Patterns
-from . import Appended, Publisher, take
+from . import Appended, Entry, Publisher, take
 from .head import Head
 
 
@@ -31,8 +31,8 @@ class MemoryLog:
     def head(self) -> int:
         return self._head.seq
 
-    async def append(self, drafts: Sequence[Draft], *, publisher: Publisher) -> list[Appended]:
-        return [self._append(draft, publisher) for draft in drafts]
+    async def append(self, entries: Sequence[Entry]) -> list[Appended]:
+        return [self._append(draft, publisher) for draft, publisher in entries]
 
     async def read(
         self, *, after: int, limit: int, names: Patterns = EVERYTHING, address: str | None = None

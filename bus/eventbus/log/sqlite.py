@@ -17,7 +17,7 @@ import msgspec
 from ..event import Draft, Event, now
 from ..patterns import EVERYTHING, Patterns
 from ..problems import Unavailable
-from . import Appended, Publisher, take
+from . import Appended, Entry, Publisher, take
 from .head import Head
 
 T = TypeVar("T")
@@ -99,9 +99,9 @@ class SqliteLog:
     def head(self) -> int:
         return self._head.seq
 
-    async def append(self, drafts: Sequence[Draft], *, publisher: Publisher) -> list[Appended]:
+    async def append(self, entries: Sequence[Entry]) -> list[Appended]:
         time = now()
-        return await self._commit(lambda db: [_insert(db, draft, publisher, time) for draft in drafts])
+        return await self._commit(lambda db: [_insert(db, draft, publisher, time) for draft, publisher in entries])
 
     async def read(
         self, *, after: int, limit: int, names: Patterns = EVERYTHING, address: str | None = None

@@ -96,9 +96,9 @@ def encode_event(event: Event) -> bytes:
     return _encoder.encode(event)
 
 
-def now() -> str:
-    """Write the present time as RFC 3339 in UTC with milliseconds."""
-    seconds, milliseconds = divmod(time.time_ns() // 1_000_000, 1000)
+def timestamp(unix_time: float) -> str:
+    """Write a Unix time in seconds as RFC 3339 in UTC with milliseconds."""
+    seconds, milliseconds = divmod(int(unix_time * 1000), 1000)
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{milliseconds:03}Z"
 
 

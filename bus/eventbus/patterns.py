@@ -1,10 +1,16 @@
-"""Name patterns: which event names somebody may publish or wants to read. ``*`` matches any run of characters."""
+"""Name patterns: which event names somebody may publish or wants to read. ``*`` matches any run of characters.
+
+The bus's own events, `OWN`, are in a list only if one of its patterns begins like them: nobody gets them unasked.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 from functools import lru_cache
+
+OWN = "eventbus."
+"""What the names of the bus's own events begin with."""
 
 _PATTERN = re.compile(r"[A-Za-z0-9._:*-]{1,200}")
 
@@ -15,7 +21,7 @@ class Patterns:
     Args:
         patterns: Such as ``["check-*", "register-domain"]``.
         but_not: Patterns of names that are left out all the same.
-        within: A wider list that a name must be in as well.
+        within: A wider list that a name must be in as well; `EVERYTHING` narrows nothing.
 
     Raises:
         ValueError: A pattern has a character that no event name has.
@@ -38,9 +44,10 @@ class Patterns:
         return ", ".join(self._patterns) + "".join(f", not {pattern}" for pattern in self._but_not)
 
     def _look_up(self, name: str) -> bool:
-        if self._within is not None and name not in self._within:
+        if self._within not in (None, EVERYTHING) and name not in self._within:
             return False
-        return any(matches(p, name) for p in self._patterns) and not any(matches(p, name) for p in self._but_not)
+        asked = [p for p in self._patterns if p.startswith(OWN)] if name.startswith(OWN) else self._patterns
+        return any(matches(p, name) for p in asked) and not any(matches(p, name) for p in self._but_not)
 
 
 EVERYTHING = Patterns(["*"])

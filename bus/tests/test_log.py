@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
 import pytest
 from eventbus.config import ConfigError
-from eventbus.event import Draft, Event
-from eventbus.log import READ_BYTES, READ_LIMIT, Appended, Log, Publisher, follow, open_log
-from eventbus.patterns import Patterns
+from eventbus.event import Draft, Event, timestamp
+from eventbus.log import READ_BYTES, READ_LIMIT, TRIM_STEP, Appended, Log, Publisher, follow, open_log
+from eventbus.patterns import EVERYTHING, Patterns
 
 ANNA = Publisher(source="client", scope="client-anna")
 BERT = Publisher(source="client", scope="client-bert")
@@ -235,3 +236,134 @@ async def test_a_read_ends_when_it_has_much_data_and_goes_on_from_there(log: Log
     assert await names(log) == ["a", "b"]
     assert await names(log, after=seqs[1]) == ["c", "d"]
     assert await names(log, after=seqs[2]) == ["d"]
+
+
+async def trim(log: Log, *, keep: int | None = None, since: str = "") -> None:
+    while await log.trim(keep=keep, since=since):
+        pass
+
+
+async def test_trimming_keeps_so_many_of_the_newest_events(log: Log) -> None:
+    await append(log, *[draft(f"hi-{n}") for n in range(3 * TRIM_STEP)])
+
+    await trim(log, keep=2)
+
+    assert await names(log) == [f"hi-{n}" for n in range(3 * TRIM_STEP - 2, 3 * TRIM_STEP)]
+    assert log.trimmed == log.head - 2
+
+
+async def test_one_step_of_trimming_is_small_and_tells_whether_there_is_more(log: Log) -> None:
+    await append(log, *[draft() for _ in range(TRIM_STEP + 10)])
+
+    assert await log.trim(keep=0, since="")
+    assert log.trimmed == TRIM_STEP
+    assert not await log.trim(keep=0, since="")
+    assert log.trimmed == log.head
+    assert not await log.trim(keep=0, since="")
+
+
+async def test_trimming_lets_go_what_is_older_than_a_time(log: Log) -> None:
+    await append(log, draft("old"))
+    [old] = await log.read(after=0, limit=1)
+    while timestamp(time.time()) == old.time:
+        await log.check()
+    await append(log, draft("new"))
+    [_, new] = await log.read(after=0, limit=2)
+
+    await trim(log, since=new.time)
+
+    assert await names(log) == ["new"]
+    assert log.trimmed == old.seq
+
+
+async def test_trimming_that_finds_nothing_to_do_lets_nothing_go(log: Log) -> None:
+    await append(log, draft("a"), draft("b"))
+
+    await trim(log)
+    await trim(log, keep=2)
+    await trim(log, keep=100, since="2001-01-01T00:00:00.000Z")
+
+    assert await names(log) == ["a", "b"]
+    assert log.trimmed == 0
+
+
+async def test_positions_go_on_after_everything_was_trimmed(log: Log) -> None:
+    [first] = await append(log, draft("a"))
+    await trim(log, keep=0)
+
+    [second] = await append(log, draft("b"))
+
+    assert second.seq > first.seq
+    assert await names(log) == ["b"]
+
+
+async def test_the_ids_of_trimmed_events_can_be_used_again(log: Log) -> None:
+    await append(log, draft("a", id="1"))
+    await trim(log, keep=0)
+
+    [again] = await append(log, draft("b", id="1"))
+
+    assert not again.duplicate
+
+
+async def test_a_service_lost_something_if_anything_above_its_position_was_trimmed(log: Log) -> None:
+    seqs = [one.seq for one in await append(log, *map(draft, "abcd"))]
+    assert not await log.has_lost(after=0)
+
+    await trim(log, keep=2)
+
+    assert await log.has_lost(after=0)
+    assert await log.has_lost(after=seqs[0])
+    assert not await log.has_lost(after=seqs[1])
+    assert not await log.has_lost(after=seqs[3])
+
+
+async def test_a_client_lost_something_only_if_it_was_for_it(log: Log) -> None:
+    await log.keep_identities({"client-anna": 100, "client-bert": 100}, now=0)
+    to_anna, to_bert = {"identifier": "client-anna"}, {"identifier": "client-bert"}
+    drafts = [draft("a", context=to_anna), draft("b"), draft("c"), draft("d", context=to_bert)]
+    seqs = [one.seq for one in await append(log, *drafts)]
+    await trim(log, keep=1)
+
+    assert await log.has_lost(after=0, address="client-anna")
+    assert not await log.has_lost(after=seqs[0], address="client-anna")
+    assert not await log.has_lost(after=0, address="client-bert")
+    assert not await log.has_lost(after=0, address="client-nobody")
+
+
+async def test_what_a_client_lost_is_remembered_while_its_identity_lives(log: Log) -> None:
+    await log.keep_identities({"client-anna": 100}, now=0)
+    await append(log, draft("a", context={"identifier": "client-anna"}))
+    await trim(log, keep=0)
+
+    await log.keep_identities({"client-anna": 200}, now=50)
+    assert await log.has_lost(after=0, address="client-anna")
+
+    await log.keep_identities({}, now=300)
+    assert not await log.has_lost(after=0, address="client-anna")
+
+
+async def test_the_bus_s_own_events_are_read_only_by_names_that_ask_for_them(log: Log) -> None:
+    await append(log, draft("hi"), draft("eventbus.dead-letter"), draft("eventbust"))
+
+    assert await names(log, names=EVERYTHING) == ["hi", "eventbust"]
+    assert await names(log, names=Patterns(["*", "hi"])) == ["hi", "eventbust"]
+    assert await names(log, names=Patterns(["hi", "eventbus.*"])) == ["hi", "eventbus.dead-letter"]
+    assert await names(log) == ["hi", "eventbus.dead-letter", "eventbust"]
+
+
+async def test_a_rare_name_is_found_far_away(log: Log) -> None:
+    await append(log, *[draft("a") for _ in range(12_000)], draft("rare"), draft("a"), draft("rare"))
+
+    assert await names(log, names=Patterns(["rare"])) == ["rare", "rare"]
+    assert await names(log, names=Patterns(["rare"]), limit=1) == ["rare"]
+    assert await names(log, names=Patterns(["never"])) == []
+
+
+async def test_the_place_of_a_group_is_kept(log: Log) -> None:
+    await log.keep_group_places({("domain service", "a"): b"1", ("domain service", "b"): b"2"})
+    await log.keep_group_places({("domain service", "a"): b"3"})
+
+    assert await log.group_place(("domain service", "a")) == b"3"
+    assert await log.group_place(("domain service", "b")) == b"2"
+    assert await log.group_place(("another", "a")) is None

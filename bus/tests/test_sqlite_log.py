@@ -48,6 +48,7 @@ async def test_everything_outlives_a_restart(reopen: Callable[[], Awaitable[Sqli
     log = await reopen()
     first = await append(log, "a", id="1")
     await log.keep_identities({"client-anna": 100.5}, now=0)
+    await log.keep_group_places({("domain service", "a"): b"1"})
     epoch = log.epoch
 
     log = await reopen()
@@ -55,6 +56,7 @@ async def test_everything_outlives_a_restart(reopen: Callable[[], Awaitable[Sqli
     assert (log.epoch, log.head) == (epoch, first.seq)
     assert [event.name for event in await log.read(after=0, limit=10)] == ["a"]
     assert await log.identity_expiry("client-anna") == 100.5
+    assert await log.group_place(("domain service", "a")) == b"1"
     again = await append(log, "b", id="1")
     assert (again.seq, again.duplicate) == (first.seq, True)
     assert (await append(log, "c")).seq > first.seq
@@ -123,6 +125,41 @@ async def test_a_full_disk_is_an_unavailable_log(reopen: Callable[[], Awaitable[
 
     log._writer.execute("PRAGMA max_page_count = 1000000")
     await append(log, "goes on")
+
+
+async def test_what_was_trimmed_outlives_a_restart(reopen: Callable[[], Awaitable[SqliteLog]]) -> None:
+    log = await reopen()
+    await log.keep_identities({"client-anna": 100}, now=0)
+    await append(log, "a", context={"identifier": "client-anna"})
+    newest = await append(log, "b")
+    await log.trim(keep=1, since="")
+
+    log = await reopen()
+
+    assert log.trimmed == newest.seq - 1
+    assert await log.has_lost(after=0, address="client-anna")
+    assert [event.name for event in await log.read(after=0, limit=10)] == ["b"]
+
+
+async def test_repeated_ids_use_up_no_positions(reopen: Callable[[], Awaitable[SqliteLog]]) -> None:
+    log = await reopen()
+
+    for _ in range(10):
+        await append(log, "a", id="1")
+
+    assert (await append(log, "b")).seq == 2
+
+
+async def test_one_append_that_fails_does_not_fail_those_that_share_its_commit(
+    reopen: Callable[[], Awaitable[SqliteLog]],
+) -> None:
+    log = await reopen()
+    under_way = [asyncio.create_task(append(log, name)) for name in ("a", "\ud800", "b")]
+
+    outcomes = await asyncio.gather(*under_way, return_exceptions=True)
+
+    assert [type(outcome).__name__ for outcome in outcomes] == ["Appended", "UnicodeEncodeError", "Appended"]
+    assert [event.name for event in await log.read(after=0, limit=10)] == ["a", "b"]
 
 
 async def test_a_defect_in_one_commit_reaches_its_callers_and_no_later_ones(

@@ -12,13 +12,17 @@ from typing import Protocol
 
 from ..config import ConfigError
 from ..event import Draft, Event
-from ..patterns import EVERYTHING, Patterns
+from ..patterns import Patterns
 
 READ_LIMIT = 256
 """Events that one step of following or catching up reads at most."""
 
 READ_BYTES = 1024 * 1024
 """Data after which a read ends: bounds what a reader holds in memory."""
+
+
+TRIM_STEP = 500
+"""Events that go in one step of trimming."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +57,14 @@ Entry = tuple[Draft, Publisher]
 """What is appended: an event, and who it is from. The events of one batch may be from different clients."""
 
 
+GroupKey = tuple[str, str]
+"""A service's name, and what it calls the group."""
+
+
 class Log(Protocol):
     """Keeps events in the order they were accepted; ``seq`` is an event's place, a positive integer.
 
-    Every method but `head` and `wait_beyond` raises `eventbus.problems.Unavailable` when the log cannot serve.
+    Every asynchronous method but `wait_beyond` raises `eventbus.problems.Unavailable` when the log cannot serve.
     """
 
     @property
@@ -67,13 +75,17 @@ class Log(Protocol):
     def head(self) -> int:
         """The newest durable event's ``seq``; 0 for a new log."""
 
+    @property
+    def trimmed(self) -> int:
+        """The newest ``seq`` that retention took, and with it all older ones; 0 if none. It may be about to go."""
+
     async def append(self, entries: Sequence[Entry]) -> list[Appended]:
         """Store all or none; return once they are durable. A repeated id is a duplicate, not an error."""
 
     async def read(
-        self, *, after: int, limit: int, names: Patterns = EVERYTHING, address: str | None = None
+        self, *, after: int, limit: int, names: Patterns | None = None, address: str | None = None
     ) -> list[Event]:
-        """Return the first events with ``seq`` above `after`, with `address` those for that client.
+        """Return the first events with ``seq`` above `after`, with `names` or `address` those for a service or client.
 
         At most `limit`, fewer after `READ_BYTES` of data, and none beyond the `head` as it is now: what lies between
         the two is told to nobody, so whoever begins at the head misses nothing.
@@ -81,6 +93,26 @@ class Log(Protocol):
 
     async def wait_beyond(self, seq: int) -> None:
         """Return once `head` is above `seq`."""
+
+    async def has_lost(self, *, after: int, address: str | None = None) -> bool:
+        """May events above `after` have been trimmed, with `address` some for that client?"""
+
+    async def trim(self, *, keep: int | None, since: str) -> bool:
+        """Let a few of the oldest events go, at most `TRIM_STEP`: any commit that waits meanwhile waits for that.
+
+        Args:
+            keep: How many of the newest may stay; None if all.
+            since: A time as events have it; what is older goes.
+
+        Returns:
+            Whether there may be more to let go.
+        """
+
+    async def group_place(self, group: GroupKey) -> bytes | None:
+        """Return what was kept for a group; None for one that is not known."""
+
+    async def keep_group_places(self, places: Mapping[GroupKey, bytes]) -> None:
+        """Keep each group's place in the log until it is kept anew."""
 
     async def identity_expiry(self, address: str) -> float:
         """Return the Unix time at which an address expires; 0 for one that is not known."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from itertools import islice, takewhile
 
-from ..event import Draft, Event, now
-from ..patterns import EVERYTHING, Patterns
-from . import Appended, Entry, Publisher, take
+from ..event import Draft, Event, timestamp
+from ..patterns import Patterns
+from . import TRIM_STEP, Appended, Entry, GroupKey, Publisher, take
 from .head import Head
 
 
@@ -21,11 +22,14 @@ class MemoryLog:
 
     def __init__(self, *, capacity: int = 100_000) -> None:
         self.epoch = secrets.token_hex(8)
+        self.trimmed = 0
         self._capacity = capacity
         self._head = Head(0)
         self._events: list[Event] = []
         self._seqs: dict[tuple[str, str], int] = {}  # the same events by (scope, id), oldest first
         self._identities: dict[str, float] = {}
+        self._lost: dict[str, int] = {}  # the newest event of each client that was trimmed
+        self._places: dict[GroupKey, bytes] = {}
 
     @property
     def head(self) -> int:
@@ -35,15 +39,34 @@ class MemoryLog:
         return [self._append(draft, publisher) for draft, publisher in entries]
 
     async def read(
-        self, *, after: int, limit: int, names: Patterns = EVERYTHING, address: str | None = None
+        self, *, after: int, limit: int, names: Patterns | None = None, address: str | None = None
     ) -> list[Event]:
-        first = self._events[0].seq if self._events else 1
-        newer = self._events[max(0, after + 1 - first) :]
-        wanted = (e for e in newer if e.name in names and (address is None or e.context.get("identifier") == address))
+        wanted = (
+            event
+            for event in islice(self._events, max(0, after - self.trimmed), None)
+            if (names is None or event.name in names)
+            and (address is None or event.context.get("identifier") == address)
+        )
         return take(wanted, limit)
 
     async def wait_beyond(self, seq: int) -> None:
         await self._head.wait_beyond(seq)
+
+    async def has_lost(self, *, after: int, address: str | None = None) -> bool:
+        return after < (self.trimmed if address is None else self._lost.get(address, 0))
+
+    async def trim(self, *, keep: int | None, since: str) -> bool:
+        surplus = len(self._events) - keep if keep is not None else 0
+        old = sum(1 for _ in takewhile(lambda event: event.time < since, self._events[:TRIM_STEP]))
+        going = max(0, surplus, old)
+        self._let_go(min(going, TRIM_STEP))
+        return going >= TRIM_STEP
+
+    async def group_place(self, group: GroupKey) -> bytes | None:
+        return self._places.get(group)
+
+    async def keep_group_places(self, places: Mapping[GroupKey, bytes]) -> None:
+        self._places |= places
 
     async def identity_expiry(self, address: str) -> float:
         return self._identities.get(address, 0.0)
@@ -55,6 +78,7 @@ class MemoryLog:
         expired = list(takewhile(lambda address: self._identities[address] <= now, self._identities))
         for address in expired:
             del self._identities[address]
+            self._lost.pop(address, None)
 
     async def check(self) -> None:
         pass  # memory can always be written
@@ -75,17 +99,21 @@ class MemoryLog:
                 context=draft.context,
                 id=draft.id,
                 seq=seq,
-                time=now(),
+                time=timestamp(time.time()),
                 source=publisher.source,
             )
         )
-        self._trim()
+        if len(self._events) > self._capacity:
+            self._let_go(len(self._events) - self._capacity * 9 // 10)
         self._head.advance(seq)
         return Appended(id=draft.id, seq=seq)
 
-    def _trim(self) -> None:
-        if len(self._events) > self._capacity:
-            surplus = len(self._events) - self._capacity * 9 // 10
-            del self._events[:surplus]
-            for key in list(islice(self._seqs, surplus)):
-                del self._seqs[key]
+    def _let_go(self, count: int) -> None:
+        """Trim the oldest events, and remember whose they were."""
+        gone, self._events = self._events[:count], self._events[count:]
+        for event, key in zip(gone, list(islice(self._seqs, count)), strict=True):
+            del self._seqs[key]
+            self.trimmed = event.seq
+            address = event.context.get("identifier", "")
+            if address in self._identities:
+                self._lost[address] = event.seq

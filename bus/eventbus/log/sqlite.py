@@ -5,27 +5,28 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import sqlite3
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import msgspec
 
-from ..event import Draft, Event, now
-from ..patterns import EVERYTHING, Patterns
+from ..event import Draft, Event, timestamp
+from ..patterns import EVERYTHING, OWN, Patterns
 from ..problems import Unavailable
-from . import Appended, Entry, Publisher, take
+from . import READ_BYTES, TRIM_STEP, Appended, Entry, GroupKey, Publisher, take
+from .commits import Committer
 from .head import Head
 
 T = TypeVar("T")
 
 _VERSION = 1  # of the schema below
 _SCHEMA = """
-CREATE TABLE meta (epoch TEXT NOT NULL);
-INSERT INTO meta VALUES (lower(hex(randomblob(8))));
+CREATE TABLE meta (epoch TEXT NOT NULL, trimmed INTEGER NOT NULL);
+INSERT INTO meta VALUES (lower(hex(randomblob(8))), 0);
 CREATE TABLE events (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used again, even if the newest event goes
     scope TEXT NOT NULL,
@@ -39,25 +40,35 @@ CREATE TABLE events (
     UNIQUE (scope, id)
 );
 CREATE INDEX events_by_identifier ON events (identifier, seq) WHERE identifier IS NOT NULL;
-CREATE TABLE identities (address TEXT PRIMARY KEY, expires REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE identities (
+    address TEXT PRIMARY KEY,
+    expires REAL NOT NULL,
+    lost INTEGER NOT NULL DEFAULT 0         -- the newest event for it that was trimmed
+) WITHOUT ROWID;
 CREATE INDEX identities_by_expiry ON identities (expires);
+CREATE TABLE group_places (service TEXT, name TEXT, place BLOB NOT NULL, PRIMARY KEY (service, name)) WITHOUT ROWID;
 PRAGMA user_version = 1;
 """
 _INSERT = """
-INSERT INTO events (scope, id, name, data, context, identifier, time, source) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (scope, id) DO NOTHING RETURNING seq
+INSERT INTO events (scope, id, name, data, context, identifier, time, source)
+SELECT :scope, :id, :name, :data, :context, :identifier, :time, :source
+WHERE NOT EXISTS (SELECT 1 FROM events WHERE scope = :scope AND id = :id)  -- ON CONFLICT would use up a position
+RETURNING seq
 """
 _SELECT = "SELECT name, data, context, id, seq, time, source FROM events WHERE seq > ? AND seq <= ?"
 
+_FORGET = """
+UPDATE identities
+SET lost = (SELECT max(seq) FROM events WHERE identifier = address AND seq <= :upto)
+WHERE address IN (SELECT identifier FROM events WHERE seq <= :upto)
+"""
+_KEEP_IDENTITY = """
+INSERT INTO identities (address, expires) VALUES (?, ?) ON CONFLICT (address) DO UPDATE SET expires = excluded.expires
+"""
+_SCAN = 5_000
+"""Positions that one search for names looks at, before others that read have their turn."""
+
 _decode_context = msgspec.json.Decoder(dict[str, str]).decode
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """Something to do within the next commit, and who waits for its result."""
-
-    work: Callable[[sqlite3.Connection], Any]
-    done: asyncio.Future[Any]
 
 
 class SqliteLog:
@@ -71,9 +82,10 @@ class SqliteLog:
         OSError: The file cannot be opened, is not a log, or another bus has it.
     """
 
+    epoch: str
+    trimmed: int
+
     def __init__(self, path: str, *, sync: str = "full") -> None:
-        self._waiting: list[_Job] = []
-        self._writing: asyncio.Task[None] | None = None
         file = Path(path).resolve()  # else a link would be a second lock, and SQLite knows a meaning for :memory:
         file.parent.mkdir(parents=True, exist_ok=True)
         with ExitStack() as opened:
@@ -81,7 +93,7 @@ class SqliteLog:
             try:
                 self._writer = opened.enter_context(closing(_connect(file)))
                 _make_tables(self._writer)
-                (self.epoch,) = self._writer.execute("SELECT epoch FROM meta").fetchone()
+                self.epoch, self.trimmed = self._writer.execute("SELECT epoch, trimmed FROM meta").fetchone()
                 # By now it is a log, not somebody else's file: only from here on is it changed.
                 self._writer.execute("PRAGMA journal_mode = WAL")
                 self._writer.execute(f"PRAGMA synchronous = {sync}")
@@ -91,83 +103,94 @@ class SqliteLog:
             except sqlite3.Error as error:
                 raise OSError(f"{error}; name a file that the bus made, or one that does not exist yet") from None
             self._opened = opened.pop_all()
-        # A connection stays with one thread, so that the event loop never waits for the disk.
-        self._writer_thread = ThreadPoolExecutor(1, "log-writer")
-        self._reader_thread = ThreadPoolExecutor(1, "log-reader")
+        self._committer = Committer(self._writer, committed=_newest, moved=self._head.advance)
+        self._reader_thread = ThreadPoolExecutor(1, "log-reader")  # the event loop never waits for the disk
 
     @property
     def head(self) -> int:
         return self._head.seq
 
     async def append(self, entries: Sequence[Entry]) -> list[Appended]:
-        time = now()
-        return await self._commit(lambda db: [_insert(db, draft, publisher, time) for draft, publisher in entries])
+        came = timestamp(time.time())
+        return await self._committer.commit(
+            lambda db: [_insert(db, draft, publisher, came) for draft, publisher in entries]
+        )
 
     async def read(
-        self, *, after: int, limit: int, names: Patterns = EVERYTHING, address: str | None = None
+        self, *, after: int, limit: int, names: Patterns | None = None, address: str | None = None
     ) -> list[Event]:
         upto = self.head  # a commit can be read a moment before the head has moved
-        return await self._read(lambda db: _select(db, after, upto, limit, names, address))
+        step = upto if names in (None, EVERYTHING) or address is not None else _SCAN
+        events: list[Event] = []
+        size = 0
+        start = max(after, min(self.trimmed, upto))
+        while start < upto and len(events) < limit and size < READ_BYTES:
+            end = min(start + step, upto)
+            found = await self._read(_select, start, end, limit - len(events), names, address)
+            events += found
+            size += sum(len(event.data) for event in found)
+            start = end
+        return events
 
     async def wait_beyond(self, seq: int) -> None:
         await self._head.wait_beyond(seq)
 
-    async def identity_expiry(self, address: str) -> float:
-        def look_up(db: sqlite3.Connection) -> float:
-            row = db.execute("SELECT expires FROM identities WHERE address = ?", [address]).fetchone()
-            return float(row[0]) if row else 0.0
+    async def has_lost(self, *, after: int, address: str | None = None) -> bool:
+        if address is None or after >= self.trimmed:
+            return after < self.trimmed
+        lost: int | None = await self._read(_one, "SELECT lost FROM identities WHERE address = ?", address)
+        return after < (lost or 0)
 
-        return await self._read(look_up)
+    async def trim(self, *, keep: int | None, since: str) -> bool:
+        def trim(db: sqlite3.Connection) -> bool:
+            end = min(self.trimmed + TRIM_STEP, _newest(db))
+            upto = _trim_end(db, self.trimmed, end, keep, since)
+            count = upto - self.trimmed
+            if count:
+                self.trimmed = upto  # said before it is so: who reads at the same time may miss these already
+                db.execute(_FORGET, {"upto": upto})
+                db.execute("DELETE FROM events WHERE seq <= ?", [upto])
+                db.execute("UPDATE meta SET trimmed = ?", [upto])
+            return count == TRIM_STEP
+
+        if self.head == self.trimmed:
+            return False
+        return await self._committer.commit(trim)
+
+    async def group_place(self, group: GroupKey) -> bytes | None:
+        return await self._read(_one, "SELECT place FROM group_places WHERE service = ? AND name = ?", *group)
+
+    async def keep_group_places(self, places: Mapping[GroupKey, bytes]) -> None:
+        rows = [(*group, place) for group, place in places.items()]
+        await self._committer.commit(
+            lambda db: db.executemany("INSERT OR REPLACE INTO group_places VALUES (?, ?, ?)", rows)
+        )
+
+    async def identity_expiry(self, address: str) -> float:
+        expires: float | None = await self._read(_one, "SELECT expires FROM identities WHERE address = ?", address)
+        return expires or 0.0
 
     async def keep_identities(self, expiries: Mapping[str, float], *, now: float) -> None:
         def keep(db: sqlite3.Connection) -> None:
             db.execute("DELETE FROM identities WHERE expires < ?", [now])
-            db.executemany("INSERT OR REPLACE INTO identities VALUES (?, ?)", expiries.items())
+            db.executemany(_KEEP_IDENTITY, expiries.items())
 
-        await self._commit(keep)
+        await self._committer.commit(keep)
 
     async def check(self) -> None:
-        await self._commit(lambda db: db.execute("UPDATE meta SET epoch = epoch"))
+        await self._committer.commit(lambda db: db.execute("UPDATE meta SET epoch = epoch"))
 
     async def close(self) -> None:
-        if self._writing:
-            await self._writing
-        self._writer_thread.shutdown()
+        await self._committer.close()
         self._reader_thread.shutdown()
         self._opened.close()
 
-    async def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+    async def _read(self, query: Callable[..., T], *args: object) -> T:
+        loop = asyncio.get_running_loop()
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._reader_thread, query, self._reader)
+            return await loop.run_in_executor(self._reader_thread, query, self._reader, *args)
         except sqlite3.Error as error:
             raise Unavailable(f"the log cannot be read: {error}") from error
-
-    async def _commit(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do `work` within the next commit; return its result once that is durable."""
-        job = _Job(work, asyncio.get_running_loop().create_future())
-        self._waiting.append(job)
-        if self._writing is None or self._writing.done():
-            self._writing = asyncio.create_task(self._write())
-        result: T = await job.done
-        return result
-
-    async def _write(self) -> None:
-        """Commit until nobody waits: whatever came during one commit goes into the next, so nobody syncs alone."""
-        loop = asyncio.get_running_loop()
-        while self._waiting:
-            jobs, self._waiting = self._waiting, []
-            try:
-                results, newest = await loop.run_in_executor(self._writer_thread, _transact, self._writer, jobs)
-            except sqlite3.Error as error:
-                for job in jobs:
-                    _finish(job, error=Unavailable(f"the log cannot be written: {error}"))
-            except Exception as defect:
-                for job in jobs:
-                    _finish(job, error=defect)
-            else:
-                self._head.advance(newest)
-                for job, result in zip(jobs, results, strict=True):
-                    _finish(job, result)
 
 
 def _lock(file: Path) -> IO[str]:
@@ -200,48 +223,50 @@ def _newest(db: sqlite3.Connection) -> int:
     return int(row[0]) if row else 0
 
 
-def _transact(db: sqlite3.Connection, jobs: list[_Job]) -> tuple[list[Any], int]:
-    """Do all jobs in one transaction; return their results and the newest position."""
-    try:
-        db.execute("BEGIN IMMEDIATE")
-        results = [job.work(db) for job in jobs]
-        newest = _newest(db)
-        db.execute("COMMIT")
-    finally:
-        if db.in_transaction:  # something failed
-            db.execute("ROLLBACK")
-    return results, newest
+def _one(db: sqlite3.Connection, query: str, *values: str) -> Any:
+    """Return the one value that a query finds; None if it finds no row."""
+    row = db.execute(query, values).fetchone()
+    return row[0] if row else None
 
 
-def _finish(job: _Job, result: object = None, *, error: Exception | None = None) -> None:
-    if job.done.cancelled():
-        return  # whoever waited has gone; the event stays
-    if error:
-        job.done.set_exception(error)
-    else:
-        job.done.set_result(result)
+def _trim_end(db: sqlite3.Connection, trimmed: int, end: int, keep: int | None, since: str) -> int:
+    """Tell up to which position, `end` at most, events may go."""
+    query = "SELECT min(seq) FROM events WHERE seq > ? AND seq <= ? AND time >= ?"
+    (young,) = db.execute(query, [trimmed, end, since]).fetchone()
+    old = end if young is None else young - 1
+    surplus = trimmed if keep is None else _newest(db) - keep
+    return max(trimmed, old, min(surplus, end))
 
 
-def _insert(db: sqlite3.Connection, draft: Draft, publisher: Publisher, time: str) -> Appended:
-    context = msgspec.json.encode(draft.context).decode()
-    identifier = draft.context.get("identifier")
-    values = (publisher.scope, draft.id, draft.name, bytes(draft.data).decode(), context, identifier, time)
-    row = db.execute(_INSERT, (*values, publisher.source)).fetchone()
+def _insert(db: sqlite3.Connection, draft: Draft, publisher: Publisher, came: str) -> Appended:
+    values = {
+        "scope": publisher.scope,
+        "id": draft.id,
+        "name": draft.name,
+        "data": bytes(draft.data).decode(),
+        "context": msgspec.json.encode(draft.context).decode(),
+        "identifier": draft.context.get("identifier"),
+        "time": came,
+        "source": publisher.source,
+    }
+    row = db.execute(_INSERT, values).fetchone()
     if row:
         return Appended(id=draft.id, seq=row[0])
-    first = db.execute("SELECT seq FROM events WHERE scope = ? AND id = ?", [publisher.scope, draft.id]).fetchone()
-    return Appended(id=draft.id, seq=first[0], duplicate=True)
+    first = _one(db, "SELECT seq FROM events WHERE scope = ? AND id = ?", publisher.scope, draft.id)
+    return Appended(id=draft.id, seq=first, duplicate=True)
 
 
 def _select(
-    db: sqlite3.Connection, after: int, upto: int, limit: int, names: Patterns, address: str | None
+    db: sqlite3.Connection, after: int, upto: int, limit: int, names: Patterns | None, address: str | None
 ) -> list[Event]:
     query = _SELECT
     values: list[int | str] = [after, upto]
     if address is not None:
         query += " AND identifier = ?"
         values.append(address)
-    if names is not EVERYTHING:
+    if names is EVERYTHING:
+        query += f" AND name NOT GLOB '{OWN}*'"
+    elif names is not None:
         # The one rule for patterns is in Python; SQLite asks it.
         db.create_function("wanted", 1, names.__contains__, deterministic=True)
         query += " AND wanted(name)"

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 from aiohttp import web
 
+from .admission import Admission
 from .config import Settings
 from .cors import Cors
+from .group_delivery import Groups
 from .http_api import HttpApi
 from .hub import Hub
 from .identities import Identities
 from .log import Log
 from .middleware import answer_problems
 from .problems import Unavailable
+from .retention import keep_trimming
 from .services import Services
 from .websocket import WebSocketApi
 
@@ -39,16 +43,21 @@ def create_app(*, log: Log, services: Services | None = None, settings: Settings
     identities = Identities(log, lifetime=settings.identity_lifetime)
     hub = Hub(log)
     http = HttpApi(log=log, identities=identities, services=services, settings=settings)
-    sockets = WebSocketApi(hub=hub, log=log, identities=identities, services=services, cors=cors, settings=settings)
+    groups = Groups(log, ack_wait=settings.ack_wait, max_deliveries=settings.max_deliveries)
+    admission = Admission(log=log, hub=hub, groups=groups, identities=identities, services=services)
+    sockets = WebSocketApi(admission=admission, cors=cors, settings=settings)
 
     async def background(app: web.Application) -> AsyncIterator[None]:
-        forever = (hub.run(), sockets.keep_beating(), _keep_identities(identities, hub))
-        tasks = [asyncio.create_task(each) for each in forever]
+        retention = keep_trimming(log, max_events=settings.retention_events, max_age=settings.retention_seconds)
+        forever = [hub.run(), groups.run(), groups.keep_keeping_places(), sockets.keep_beating(), retention]
+        tasks = [asyncio.create_task(each) for each in [*forever, _keep_identities(identities, hub)]]
         app[TASKS].extend(tasks)
         yield
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
+        with suppress(Unavailable):  # then a little is delivered again
+            await groups.keep_places()
         await log.close()
 
     async def drain(_app: web.Application) -> None:

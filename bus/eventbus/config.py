@@ -44,6 +44,10 @@ class Settings:
         identify_timeout: Seconds a connection has to identify or authenticate itself.
         heartbeat: Seconds between pings; who lets three of them pass without a sign of life is cut off.
         identity_lifetime: Seconds an identity lives after its last socket closed or its last publish.
+        ack_wait: Seconds a member of a group has to ack an event.
+        max_deliveries: Deliveries of an event to a group, after which it becomes a dead letter.
+        retention_events: Events that the log keeps; 0 if all.
+        retention_seconds: Seconds that the log keeps an event; 0 if for ever.
     """
 
     file_server_host: str = "localhost"
@@ -62,6 +66,10 @@ class Settings:
     identify_timeout: float = 10.0
     heartbeat: float = 20.0
     identity_lifetime: float = 24 * 60 * 60.0
+    ack_wait: float = 30.0
+    max_deliveries: int = 5
+    retention_events: int = 1_000_000
+    retention_seconds: float = 7 * 24 * 60 * 60.0
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
@@ -98,6 +106,10 @@ class Settings:
             heartbeat=env.seconds("EVENTBUS_HEARTBEAT", 20.0),
             identify_timeout=env.seconds("EVENTBUS_IDENTIFY_TIMEOUT", 10.0),
             identity_lifetime=env.seconds("EVENTBUS_IDENTITY_LIFETIME", 24 * 60 * 60.0),
+            ack_wait=env.seconds("EVENTBUS_ACK_WAIT", 30.0),
+            max_deliveries=env.whole_number("EVENTBUS_MAX_DELIVERIES", 5, unit="deliveries"),
+            retention_events=env.whole_number("EVENTBUS_RETENTION_EVENTS", 1_000_000, unit="events", least=0),
+            retention_seconds=env.seconds("EVENTBUS_RETENTION_SECONDS", 7 * 24 * 60 * 60.0, or_none=True),
         )
 
 
@@ -138,16 +150,17 @@ class _Reader:
             raise self._wrong(name, value, "expected a port number from 1 to 65535")
         return int(value)
 
-    def whole_number(self, name: str, default: int, *, unit: str) -> int:
+    def whole_number(self, name: str, default: int, *, unit: str, least: int = 1) -> int:
         value = self.text(name, str(default))
-        if not re.fullmatch(r"[0-9]{1,15}", value) or int(value) == 0:
-            raise self._wrong(name, value, f"expected a whole number of {unit}, 1 or more")
+        if not re.fullmatch(r"[0-9]{1,15}", value) or int(value) < least:
+            raise self._wrong(name, value, f"expected a whole number of {unit}, {least} or more")
         return int(value)
 
-    def seconds(self, name: str, default: float) -> float:
+    def seconds(self, name: str, default: float, *, or_none: bool = False) -> float:
         value = self.text(name, str(default))
-        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value) or float(value) == 0:
-            raise self._wrong(name, value, "expected a number of seconds above 0, such as 10 or 0.5")
+        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value) or (float(value) == 0 and not or_none):
+            zero = ", or 0 for no limit" if or_none else ""
+            raise self._wrong(name, value, f"expected a number of seconds above 0, such as 10 or 0.5{zero}")
         return float(value)
 
     def url(self, name: str, default: str) -> str:

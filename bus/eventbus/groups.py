@@ -109,8 +109,17 @@ class Group:
         return self._deliveries[seq]
 
     def pass_over(self, seq: int) -> None:
-        """Go on after `seq`: nothing up to there is for this group, or it is gone."""
+        """Go on after `seq`: nothing up to there is for this group."""
         self.cursor = max(self.cursor, seq)
+
+    def lose(self, upto: int) -> bool:
+        """Go on after `upto`, as everything up to there is gone; tell whether any of it was not done."""
+        lost = [seq for seq in self._deliveries if seq <= upto]
+        for seq in lost:
+            self.drop(seq)
+        is_new = self.cursor < upto
+        self.pass_over(upto)
+        return is_new or bool(lost)
 
     def deliveries(self, seq: int) -> int:
         """Tell how often an event was delivered; 0 for one that is done or not begun."""

@@ -37,6 +37,9 @@ class Outlet(Protocol):
     async def drained(self) -> None:
         """Return once the outlet is no longer full. Raises ConnectionError when the other side has gone."""
 
+    def overtaken(self) -> None:
+        """Part from the other side: retention took what it had not got yet. When it comes back, it is told so."""
+
 
 @dataclass(slots=True, eq=False)
 class _Subscription:
@@ -77,10 +80,12 @@ class Hub:
 
     @contextmanager
     def connected(self, subscriber: Client | Service, outlet: Outlet, *, after: int) -> Iterator[None]:
-        """Deliver to a subscriber, from `after` (a ``seq``, at least the head) on, until the block is left."""
+        """Deliver to a subscriber what comes after `after`, a ``seq``, until the block is left."""
         subscription = _Subscription(subscriber, outlet, cursor=after)
         group = self._group_of(subscriber)
         group.add(subscription)
+        if after < self._position:
+            self._let_catch_up(subscription)
         try:
             yield
         finally:
@@ -106,6 +111,8 @@ class Hub:
         return self._services
 
     async def _deliver(self, events: Iterable[Event]) -> None:
+        if self._log.trimmed > self._position:
+            self._let_all_catch_up()  # so that each finds out if it missed something
         pushed = 0
         for event in events:
             pushed += self._push(event)
@@ -122,6 +129,7 @@ class Hub:
                 payload = payload or encode_event(event)  # once for all
                 pushed += 1
                 if not subscription.offer(event, payload):
+                    subscription.cursor = event.seq - 1  # what lies between was for others
                     self._let_catch_up(subscription)
         return pushed
 
@@ -131,6 +139,13 @@ class Hub:
             for subscription in group:
                 if subscription.live and subscription.cursor < event.seq:
                     yield subscription
+
+    def _let_all_catch_up(self) -> None:
+        for group in (self._services, *self._clients.values()):
+            for subscription in group:
+                if subscription.live:
+                    subscription.cursor = max(subscription.cursor, self._position)
+                    self._let_catch_up(subscription)
 
     def _let_catch_up(self, subscription: _Subscription) -> None:
         subscription.live = False
@@ -145,23 +160,25 @@ class Hub:
                 subscription.live = subscription.cursor >= self._position
         except ConnectionError:
             pass  # it went away while it was behind: its connection's own task sees that too
+        except Exception:
+            logger.exception("a defect of the bus, while a subscriber caught up")
+            subscription.outlet.overtaken()  # it would wait for ever; when it comes back, it resumes
 
     async def _read_on(self, subscription: _Subscription) -> None:
         head = self._log.head
+        address = subscription.subscriber.address if isinstance(subscription.subscriber, Client) else None
+        names = subscription.subscriber.subscribe if isinstance(subscription.subscriber, Service) else None
         try:
-            events = await self._read_for(subscription)
+            events = await self._log.read(after=subscription.cursor, limit=READ_LIMIT, names=names, address=address)
+            overtaken = await self._log.has_lost(after=subscription.cursor, address=address)
         except Unavailable:
             await asyncio.sleep(RETRY_READING)
             return
+        if overtaken:
+            subscription.outlet.overtaken()
+            raise ConnectionResetError
         for event in events:
             if not subscription.offer(event, encode_event(event)):
                 return
         if not events:
             subscription.cursor = max(subscription.cursor, head)  # whatever lies between was for others
-
-    async def _read_for(self, subscription: _Subscription) -> list[Event]:
-        match subscription.subscriber:
-            case Client(address=address):
-                return await self._log.read(after=subscription.cursor, limit=READ_LIMIT, address=address)
-            case Service(subscribe=names):
-                return await self._log.read(after=subscription.cursor, limit=READ_LIMIT, names=names)

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+Position = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Prefetch = Annotated[int, Meta(ge=1, le=10_000)]
+Delay = Annotated[float, Meta(ge=0, le=24 * 60 * 60)]
+GroupName = Annotated[str, Meta(pattern=r"^[!-~]([ -~]{0,98}[!-~])?$")]
 
 
 class Identify(msgspec.Struct, frozen=True, tag_field="action", tag="identify"):
@@ -10,9 +18,13 @@ class Identify(msgspec.Struct, frozen=True, tag_field="action", tag="identify"):
 
     Attributes:
         token: From an earlier connection, to stay the same client; none by default.
+        after: Deliver first what is stored for this client after this ``seq``; live events only by default.
+        epoch: The log that `after` is a position in.
     """
 
     token: str | None = None
+    after: Position | None = None
+    epoch: str | None = None
 
 
 class Authenticate(msgspec.Struct, frozen=True, tag_field="action", tag="authenticate"):
@@ -20,14 +32,46 @@ class Authenticate(msgspec.Struct, frozen=True, tag_field="action", tag="authent
 
     Attributes:
         credentials: Its token; whatever else it may be is wrong credentials.
+        names: Patterns of the names that it wants; all by default.
+        after: Deliver first what is stored after this ``seq``; live events only by default.
+        epoch: The log that `after` is a position in.
+        group: Share the work with the other members of this group of the service; 1 to 100 visible ASCII characters.
+        prefetch: How many events of the group it may hold unacked.
     """
 
     credentials: object = None
+    names: list[str] | None = None
+    after: Position | None = None
+    epoch: str | None = None
+    group: GroupName | None = None
+    prefetch: Prefetch = 64
 
 
-Command = Identify | Authenticate
+class Ack(msgspec.Struct, frozen=True, tag_field="action", tag="ack"):
+    """A member's word that events are done.
 
-COMMANDS: dict[str, type[Command]] = {"identify": Identify, "authenticate": Authenticate}
+    Attributes:
+        seq: One event's, or those of several.
+    """
+
+    seq: int | list[int]
+
+
+class Nack(msgspec.Struct, frozen=True, tag_field="action", tag="nack"):
+    """A member's word that it could not do an event.
+
+    Attributes:
+        seq: The event's.
+        delay: Seconds until it is delivered again.
+    """
+
+    seq: int
+    delay: Delay = 0.0
+
+
+Command = Identify | Authenticate | Ack | Nack
+
+COMMANDS: dict[str, type[Command]] = {"identify": Identify, "authenticate": Authenticate, "ack": Ack, "nack": Nack}
 
 
 class Identified(msgspec.Struct, frozen=True, kw_only=True, tag_field="action", tag="identify"):
@@ -37,8 +81,10 @@ class Identified(msgspec.Struct, frozen=True, kw_only=True, tag_field="action", 
         token: The client's secret; what it publishes carries it as ``context.identifier``.
         address: The client's public name.
         resumed: True if the token that it sent still counts.
-        seq: The log's head: live events come from here on.
+        seq: The log's head.
         epoch: Names the log that `seq` is a position in.
+        gap: True if something for this client that it had not got may be gone.
+        oldest: With a gap, where delivery begins.
     """
 
     token: str
@@ -46,6 +92,8 @@ class Identified(msgspec.Struct, frozen=True, kw_only=True, tag_field="action", 
     resumed: bool
     seq: int
     epoch: str
+    gap: bool | UnsetType = UNSET
+    oldest: int | UnsetType = UNSET
 
 
 class Authenticated(msgspec.Struct, frozen=True, kw_only=True, tag_field="action", tag="authenticate"):
@@ -53,14 +101,18 @@ class Authenticated(msgspec.Struct, frozen=True, kw_only=True, tag_field="action
 
     Attributes:
         service: The service's name.
-        seq: The log's head: live events come from here on.
+        seq: The log's head.
         epoch: Names the log that `seq` is a position in.
+        gap: True if something that this service or group had not got may be gone.
+        oldest: With a gap, where delivery begins.
         authenticated: Always true.
     """
 
     service: str
     seq: int
     epoch: str
+    gap: bool | UnsetType = UNSET
+    oldest: int | UnsetType = UNSET
     authenticated: bool = True
 
 

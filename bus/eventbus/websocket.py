@@ -8,30 +8,27 @@ from contextlib import ExitStack, suppress
 
 from aiohttp import WSMessage, WSMsgType, web
 
+from .admission import Admission, Admitted, WrongCredentials
 from .config import Settings
 from .cors import Cors
 from .frames import Close, close_frame, ping_frame, pong_frame, text_frame
+from .group_delivery import Membership
 from .heartbeat import Pulse
-from .hub import Hub
-from .identities import Identities, address_of
-from .log import Log
 from .messages import (
+    Ack,
     Answer,
     Authenticate,
-    Authenticated,
     BadCommand,
     Command,
     CommandError,
-    Identified,
     Identify,
+    Nack,
     NotACommand,
     NotAuthenticated,
     decode_command,
     encode_answer,
 )
 from .problems import BadParameter, NotAllowed, Unavailable
-from .routing import Client, Service
-from .services import Services
 
 logger = logging.getLogger("eventbus")
 
@@ -43,21 +40,13 @@ class WebSocketApi:
     """Takes connections, and closes them all in the end.
 
     Args:
-        hub: Delivers events to the connections.
-        log: Its head is where live events begin.
-        identities: Gives clients theirs.
-        services: Which services may connect.
+        admission: Says who may come in, and lets them.
         cors: Whose pages may connect.
         settings: Limits.
     """
 
-    def __init__(
-        self, *, hub: Hub, log: Log, identities: Identities, services: Services, cors: Cors, settings: Settings
-    ) -> None:
-        self.hub = hub
-        self.log = log
-        self.identities = identities
-        self.services = services
+    def __init__(self, *, admission: Admission, cors: Cors, settings: Settings) -> None:
+        self.admission = admission
         self.settings = settings
         self._cors = cors
         self._connections: dict[Connection, asyncio.Task[None] | None] = {}
@@ -117,6 +106,7 @@ class Connection:
             self._transport.set_write_buffer_limits(high=api.settings.send_buffer)
         self._subscribed = ExitStack()
         self._known = False
+        self._membership: Membership | None = None
         self._parting = False
         self._pulse = Pulse()
         self._written = 0  # bytes
@@ -158,6 +148,10 @@ class Connection:
             self._parting = True
             asyncio.get_running_loop().call_later(CLOSING, self._transport.abort)
 
+    def overtaken(self) -> None:
+        """Say goodbye: what this subscriber had not got yet is gone. It is told how much when it comes back."""
+        self.close(Close.TOOK_NOTHING, "retention passed your cursor")
+
     def beat(self) -> None:
         """Send a ping; say goodbye to one that gives no sign of life."""
         waiting = self._transport.get_write_buffer_size() if self._transport is not None else 0
@@ -168,10 +162,9 @@ class Connection:
 
     @property
     def full(self) -> bool:
-        """Is more waiting to be sent than the setting allows?"""
-        return self._transport is not None and (
-            self._transport.get_write_buffer_size() > self._api.settings.send_buffer
-        )
+        """Is more waiting to be sent than the setting allows, or is this a goodbye?"""
+        waiting = self._transport.get_write_buffer_size() if self._transport is not None else 0
+        return self._parting or waiting > self._api.settings.send_buffer
 
     def write(self, payload: bytes) -> None:
         """Send a message; never waits."""
@@ -210,39 +203,36 @@ class Connection:
             self.close(Close.NOT_A_COMMAND, "not a JSON object")
 
     async def _do(self, command: Command) -> None:
-        if self._known:
-            raise BadCommand(type(command).__name__.lower(), "this connection has said who it is; open another one")
         match command:
+            case Ack(seq=seq) if self._membership:
+                self._membership.ack([seq] if isinstance(seq, int) else seq)
+            case Nack(seq=seq, delay=delay) if self._membership:
+                self._membership.nack(seq, delay=delay)
+            case Ack() | Nack():
+                raise BadCommand(_action(command), "only a member of a group can say this; authenticate with a group")
+            case _ if self._known:
+                raise BadCommand(_action(command), "this connection has said who it is; open another one")
             case Identify():
-                await self._identify(command)
+                self._let_in(await self._api.admission.identify(command))
             case Authenticate():
                 await self._authenticate(command)
 
-    async def _identify(self, command: Identify) -> None:
-        token = command.token or ""
-        resumed = await self._api.identities.use(token)
-        if not resumed:
-            token = await self._api.identities.issue()
-        client = Client(address_of(token))
-        head, epoch = self._api.log.head, self._api.log.epoch
-        answer = Identified(token=token, address=client.address, resumed=resumed, seq=head, epoch=epoch)
-        self._subscribe(client, answer)
-
     async def _authenticate(self, command: Authenticate) -> None:
-        credentials = command.credentials
-        service = self._api.services.with_token(credentials) if isinstance(credentials, str) else None
-        if service is None:
+        try:
+            self._let_in(await self._api.admission.authenticate(command))
+        except WrongCredentials:
             self._answer(NotAuthenticated(error="wrong credentials; see the services file"))
             self.close(Close.WRONG_CREDENTIALS, "wrong credentials")
-        else:
-            head, epoch = self._api.log.head, self._api.log.epoch
-            self._subscribe(service, Authenticated(service=service.name, seq=head, epoch=epoch))
 
-    def _subscribe(self, subscriber: Client | Service, answer: Identified | Authenticated) -> None:
+    def _let_in(self, admitted: Admitted) -> None:
         """Answer, and deliver from that position on: nothing is awaited between, so no event can slip through."""
         self._known = True
-        self._answer(answer)
-        self._subscribed.enter_context(self._api.hub.connected(subscriber, self, after=answer.seq))
+        self._answer(admitted.answer)
+        self._membership = self._subscribed.enter_context(admitted.join(self))
 
     def _answer(self, answer: Answer) -> None:
         self.write(encode_answer(answer))
+
+
+def _action(command: Command) -> str:
+    return type(command).__name__.lower()

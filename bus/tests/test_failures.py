@@ -45,6 +45,7 @@ async def test_a_log_that_cannot_be_read_is_a_503(start: StartBus, tmp_path: Pat
     log = open_log(f"sqlite:{tmp_path}/events.db")
     assert isinstance(log, SqliteLog)
     bus = await start(log)
+    await bus.publish("hi", service="the-service")
     log._writer.execute("ALTER TABLE events RENAME TO hidden")
 
     answer = await bus.request("GET", "/events", headers={"Authorization": "the-service"})

@@ -1,0 +1,155 @@
+"""Admission: finds out who a connection is, and from where in the log it goes on. Knows no sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+
+from msgspec import UNSET, UnsetType
+
+from .group_delivery import Groups, Membership
+from .hub import Hub, Outlet
+from .identities import Identities, address_of
+from .log import Log
+from .messages import Authenticate, Authenticated, BadCommand, Identified, Identify
+from .patterns import Patterns
+from .routing import Client, Service
+from .services import Services
+
+
+class WrongCredentials(Exception):
+    """There is no service with this token."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admitted:
+    """What to tell a connection, and how to let it in.
+
+    Attributes:
+        answer: To be sent before any event.
+        join: Delivers to an outlet until its context is left; gives a group's member its membership.
+    """
+
+    answer: Identified | Authenticated
+    join: Callable[[Outlet], AbstractContextManager[Membership | None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Start:
+    """Where delivery begins.
+
+    Attributes:
+        after: After this ``seq``.
+        gap: Something may be gone that the subscriber has not got.
+        oldest: With a gap, the first ``seq`` that may still be there.
+    """
+
+    after: int
+    gap: bool | UnsetType = UNSET
+    oldest: int | UnsetType = UNSET
+
+
+class Admission:
+    """Admits clients and services.
+
+    Args:
+        log: Its head is where live events begin.
+        hub: Delivers to clients and services.
+        groups: Deliver to members of groups.
+        identities: Gives clients theirs.
+        services: Which services may connect.
+    """
+
+    def __init__(self, *, log: Log, hub: Hub, groups: Groups, identities: Identities, services: Services) -> None:
+        self._log = log
+        self._hub = hub
+        self._groups = groups
+        self._identities = identities
+        self._services = services
+
+    async def identify(self, command: Identify) -> Admitted:
+        """Give a client its identity back, or a new one.
+
+        Raises:
+            Unavailable: The log cannot be read or written.
+        """
+        token = command.token or ""
+        resumed = await self._identities.use(token)
+        if not resumed:
+            token = await self._identities.issue()
+        client = Client(address_of(token))
+        start = await self._start(command, address=client.address)
+        if not resumed:
+            start = replace(start, after=self._log.head)  # nothing can be waiting for a new client
+        answer = Identified(
+            token=token,
+            address=client.address,
+            resumed=resumed,
+            seq=self._log.head,
+            epoch=self._log.epoch,
+            gap=start.gap,
+            oldest=start.oldest,
+        )
+        return Admitted(answer=answer, join=lambda outlet: self._hub.connected(client, outlet, after=start.after))
+
+    async def authenticate(self, command: Authenticate) -> Admitted:
+        """Find the service that has these credentials.
+
+        Raises:
+            WrongCredentials: There is none.
+            BadCommand: One of the names is no pattern.
+            Unavailable: The log cannot be read or written.
+        """
+        credentials = command.credentials
+        service = self._services.with_token(credentials) if isinstance(credentials, str) else None
+        if service is None:
+            raise WrongCredentials
+        service = _narrowed(service, command.names)
+        if command.group is not None:
+            return await self._join_group(service, command, command.group)
+        start = await self._start(command)
+        return Admitted(
+            answer=self._authenticated(service, start),
+            join=lambda outlet: self._hub.connected(service, outlet, after=start.after),
+        )
+
+    async def _join_group(self, service: Service, command: Authenticate, name: str) -> Admitted:
+        group = await self._groups.find((service.name, name))
+        if group is None:
+            start = await self._start(command)
+            group = await self._groups.create((service.name, name), after=start.after)
+        else:
+            start = self._gap() if group.pass_over_what_is_gone() else _Start(after=group.cursor)
+        joined, names, prefetch = group.joined, service.subscribe, command.prefetch
+        return Admitted(
+            answer=self._authenticated(service, start),
+            join=lambda outlet: joined(outlet, names=names, prefetch=prefetch),
+        )
+
+    async def _start(self, command: Identify | Authenticate, *, address: str | None = None) -> _Start:
+        """Where one goes on that has got everything up to `after` in the log called `epoch`."""
+        after, head = command.after, self._log.head
+        if after is None:
+            return _Start(after=head)
+        in_another_log = command.epoch not in (None, self._log.epoch) or after > head
+        if in_another_log or await self._log.has_lost(after=after, address=address):
+            return self._gap()
+        return _Start(after=after)
+
+    def _gap(self) -> _Start:
+        return _Start(after=self._log.trimmed, gap=True, oldest=self._log.trimmed + 1)
+
+    def _authenticated(self, service: Service, start: _Start) -> Authenticated:
+        head, epoch = self._log.head, self._log.epoch
+        return Authenticated(service=service.name, seq=head, epoch=epoch, gap=start.gap, oldest=start.oldest)
+
+
+def _narrowed(service: Service, names: list[str] | None) -> Service:
+    """The same service, that gets only what it asked for."""
+    if names is None:
+        return service
+    try:
+        return replace(service, subscribe=Patterns(names, within=service.subscribe))
+    except ValueError as error:
+        raise BadCommand("authenticate", f"names: {error}") from None

@@ -1,0 +1,308 @@
+"""Groups over the wire: each event is done once, whoever dies."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from bus_under_test import Bus, Socket, StartBus, StartProcess
+from eventbus.config import Settings
+from eventbus.log import Log
+
+SERVICE = {"action": "authenticate", "credentials": "the-service"}
+QUICK = Settings(ack_wait=0.2)
+
+
+@pytest.fixture
+async def bus(start: StartBus, log: Log) -> Bus:
+    return await start(log)
+
+
+@asynccontextmanager
+async def member(
+    bus: Bus, group: str = "g", *, credentials: str = "the-service", **fields: Any
+) -> AsyncIterator[Socket]:
+    async with bus.socket() as socket:
+        command = {"action": "authenticate", "credentials": credentials, "group": group, "names": ["job-*"], **fields}
+        answer = await socket.ask(command)
+        assert answer["authenticated"], answer
+        yield socket
+
+
+async def publish_jobs(bus: Bus, count: int, prefix: str = "job") -> list[int]:
+    return [(await bus.publish(f"{prefix}-{n}", service="the-service"))["seq"] for n in range(count)]
+
+
+async def hear_jobs(socket: Socket, count: int) -> list[tuple[str, int]]:
+    """Wait for so many events; return their names and how often each was delivered."""
+    events = [await socket.hear() for _ in range(count)]
+    return [(event["name"], event.get("delivery", 1)) for event in events]
+
+
+async def ack(socket: Socket, *seqs: int) -> None:
+    await socket.say({"action": "ack", "seq": seqs[0] if len(seqs) == 1 else list(seqs)})
+
+
+async def work(socket: Socket, done: list[int], until: int) -> None:
+    """Do and ack whatever comes, until all members together have done so many."""
+    while len(done) < until:
+        seq = (await socket.hear())["seq"]
+        done.append(seq)
+        await ack(socket, seq)
+
+
+async def test_each_event_goes_to_one_member(bus: Bus) -> None:
+    done: list[int] = []
+
+    async with member(bus) as one, member(bus) as two:
+        workers = [asyncio.create_task(work(socket, done, 200)) for socket in (one, two)]
+        jobs = await publish_jobs(bus, 200)
+        await asyncio.wait(workers, return_when=asyncio.FIRST_COMPLETED)
+        for worker in workers:
+            worker.cancel()
+
+    assert sorted(done) == jobs
+
+
+async def test_a_new_group_begins_where_its_first_member_says(bus: Bus) -> None:
+    await publish_jobs(bus, 2, "job-old")
+
+    async with member(bus, "from-the-head") as head, member(bus, "from-the-start", after=0) as start:
+        await publish_jobs(bus, 1)
+
+        assert await hear_jobs(head, 1) == [("job-0", 1)]
+        assert await hear_jobs(start, 3) == [("job-old-0", 1), ("job-old-1", 1), ("job-0", 1)]
+
+
+async def test_a_group_goes_on_where_it_was_whatever_a_member_says(bus: Bus) -> None:
+    async with member(bus, after=0) as first:
+        [done, *_] = await publish_jobs(bus, 3)
+        await hear_jobs(first, 3)
+        await ack(first, done, done + 2)
+        await first.ask({"action": "dance"})  # so that the ack has been heard
+
+    async with member(bus, after=0) as second:
+        assert await hear_jobs(second, 1) == [("job-1", 2)]
+
+
+async def test_what_waited_while_nobody_was_there_is_delivered(bus: Bus) -> None:
+    async with member(bus):
+        pass
+    await publish_jobs(bus, 3)
+
+    async with member(bus) as late:
+        assert await hear_jobs(late, 3) == [("job-0", 1), ("job-1", 1), ("job-2", 1)]
+
+
+async def test_a_member_holds_no_more_than_its_prefetch(bus: Bus) -> None:
+    async with member(bus, prefetch=2) as slow, member(bus, "other") as other:
+        jobs = await publish_jobs(bus, 5)
+        assert await hear_jobs(slow, 2) == [("job-0", 1), ("job-1", 1)]
+        await hear_jobs(other, 5)  # by now the third would have come
+        assert (await slow.ask({"action": "dance"}))["action"] == "dance"
+
+        await ack(slow, jobs[0])
+
+        assert await hear_jobs(slow, 1) == [("job-2", 1)]
+
+
+async def test_what_a_member_held_that_left_goes_to_another_one(bus: Bus) -> None:
+    async with member(bus, prefetch=2) as dying:
+        await publish_jobs(bus, 2)
+        await hear_jobs(dying, 2)
+        async with member(bus) as other:
+            await dying.ws.close()
+
+            assert await hear_jobs(other, 2) == [("job-0", 2), ("job-1", 2)]
+
+
+async def test_what_is_not_acked_in_time_goes_to_another_member(start: StartBus, log: Log) -> None:
+    bus = await start(log, settings=QUICK)
+
+    async with member(bus, prefetch=1) as idle:
+        await publish_jobs(bus, 1)
+        assert await hear_jobs(idle, 1) == [("job-0", 1)]
+        async with member(bus) as other:
+            assert await hear_jobs(other, 1) == [("job-0", 2)]
+
+
+async def test_a_lone_member_gets_again_what_it_did_not_ack(start: StartBus, log: Log) -> None:
+    bus = await start(log, settings=QUICK)
+
+    async with member(bus) as lone:
+        await publish_jobs(bus, 1)
+
+        assert await hear_jobs(lone, 2) == [("job-0", 1), ("job-0", 2)]
+
+
+async def test_what_is_given_back_comes_again_after_the_delay(bus: Bus) -> None:
+    loop = asyncio.get_running_loop()
+
+    async with member(bus) as lone:
+        jobs = await publish_jobs(bus, 2)
+        await hear_jobs(lone, 2)
+        given_back = loop.time()
+        await lone.say({"action": "nack", "seq": jobs[0], "delay": 0.3})
+        await lone.say({"action": "nack", "seq": jobs[1]})
+
+        assert await hear_jobs(lone, 2) == [("job-1", 2), ("job-0", 2)]
+        assert loop.time() - given_back >= 0.3
+
+
+async def test_acks_of_what_is_not_open_are_ignored(bus: Bus) -> None:
+    async with member(bus) as lone:
+        await ack(lone, 0, -5, 10**18, 1)
+        await lone.say({"action": "nack", "seq": 7})
+        await publish_jobs(bus, 1)
+
+        assert await hear_jobs(lone, 1) == [("job-0", 1)]
+
+
+@pytest.mark.parametrize("command", [{"action": "ack", "seq": 1}, {"action": "nack", "seq": 1}])
+async def test_only_members_can_ack(bus: Bus, command: dict[str, Any]) -> None:
+    async with bus.service() as service, bus.socket() as nobody:
+        for socket in (service, nobody):
+            answer = await socket.ask(command)
+
+            assert answer["action"] == command["action"]
+            assert "only a member of a group" in answer["error"]
+
+
+async def test_a_second_command_to_join_is_an_error(bus: Bus) -> None:
+    async with member(bus) as joined:
+        assert "has said who it is" in (await joined.ask(SERVICE | {"group": "h"}))["error"]
+
+
+async def test_groups_of_two_services_never_meet(bus: Bus) -> None:
+    async with (
+        member(bus, "g", names=["check-*"]) as one,
+        member(bus, "g", credentials="the-answerer", names=["check-*"]) as two,
+    ):
+        await bus.publish("check-domain", service="the-service")
+
+        assert await one.hear_names(1) == await two.hear_names(1) == ["check-domain"]
+
+
+async def test_the_last_member_s_names_are_the_group_s(bus: Bus) -> None:
+    async with member(bus, names=["task-*"]) as one:
+        async with member(bus, names=["job-*"]):
+            pass
+        await publish_jobs(bus, 1, "task")
+        await publish_jobs(bus, 1)
+
+        assert await hear_jobs(one, 1) == [("job-0", 1)]
+
+
+class TestDeadLetters:
+    @pytest.fixture
+    async def bus(self, start: StartBus, log: Log) -> Bus:
+        return await start(log, settings=Settings(ack_wait=0.1, max_deliveries=3))
+
+    async def test_what_nobody_can_do_becomes_a_dead_letter_and_the_group_goes_on(self, bus: Bus) -> None:
+        async with bus.socket() as watcher, member(bus) as lone:
+            await watcher.ask(SERVICE | {"names": ["eventbus.*"]})
+            [bad, good] = await publish_jobs(bus, 2)
+            await hear_jobs(lone, 2)
+            await ack(lone, good)
+            for delivery in (2, 3):
+                await lone.say({"action": "nack", "seq": bad})
+                assert await hear_jobs(lone, 1) == [("job-0", delivery)]
+            await lone.say({"action": "nack", "seq": bad})
+
+            letter = await watcher.hear()
+            stored = (await bus.events("?limit=1"))[0]
+            expected = {"seq": bad, "id": stored["id"], "name": "job-0", "source": "everything"}
+            assert letter["data"] == {**expected, "deliveries": 3, "group": "g"}
+            assert (letter["name"], letter["source"], letter["context"]) == ("eventbus.dead-letter", "eventbus", {})
+            await publish_jobs(bus, 1, "job-next")
+            assert await hear_jobs(lone, 1) == [("job-next-0", 1)]
+
+    async def test_a_dead_letter_that_nobody_can_do_is_not_followed_by_another(self, bus: Bus) -> None:
+        names = {"names": ["eventbus.*", "job-*"]}
+        async with bus.socket() as watcher, member(bus, **names) as lone:
+            await watcher.ask(SERVICE | {"names": ["eventbus.*"]})
+            [bad] = await publish_jobs(bus, 1)
+            assert await hear_jobs(lone, 3) == [("job-0", 1), ("job-0", 2), ("job-0", 3)]
+
+            dead = "eventbus.dead-letter"
+            assert await hear_jobs(lone, 3) == [(dead, 1), (dead, 2), (dead, 3)]
+
+            await publish_jobs(bus, 1, "job-next")
+            assert await hear_jobs(lone, 1) == [("job-next-0", 1)]
+            assert (await watcher.hear())["data"]["seq"] == bad
+            assert len(await bus.events("?name=eventbus.*")) == 1
+
+    async def test_nobody_gets_a_dead_letter_unasked(self, bus: Bus) -> None:
+        async with bus.service() as service, bus.socket() as watcher, member(bus) as lone:
+            await watcher.ask(SERVICE | {"names": ["*", "eventbus.*"]})
+            await publish_jobs(bus, 1)
+            await hear_jobs(lone, 3)
+            assert await watcher.hear_names(2) == ["job-0", "eventbus.dead-letter"]
+            await bus.publish("last", service="the-service")
+
+            assert await service.hear_names(2) == ["job-0", "last"]
+            assert [event["name"] for event in await bus.events()] == ["job-0", "last"]
+
+
+class TestWhatRetentionTakes:
+    async def test_a_group_is_told_and_goes_on_with_the_oldest(self, bus: Bus, log: Log) -> None:
+        async with member(bus, after=0):
+            pass
+        jobs = await publish_jobs(bus, 5)
+        await log.trim(keep=2, since="")
+
+        async with bus.socket() as late, bus.socket() as later:
+            answer = await late.ask(SERVICE | {"group": "g"})
+            assert (answer["gap"], answer["oldest"]) == (True, jobs[3])
+            assert await hear_jobs(late, 2) == [("job-3", 1), ("job-4", 1)]
+            assert "gap" not in await later.ask(SERVICE | {"group": "g"})
+
+    async def test_a_member_is_closed_when_what_it_held_is_gone_and_due_again(self, bus: Bus, log: Log) -> None:
+        async with member(bus, prefetch=1) as lone:
+            jobs = await publish_jobs(bus, 2)
+            await hear_jobs(lone, 1)
+            await log.trim(keep=0, since="")
+            await lone.say({"action": "nack", "seq": jobs[0]})
+
+            assert await lone.close_code() == 4408
+
+        async with bus.socket() as again:
+            answer = await again.ask(SERVICE | {"group": "g"})
+            assert (answer["gap"], answer["oldest"]) == (True, jobs[1] + 1)
+
+
+async def test_the_place_of_a_group_survives_a_restart(run: StartProcess) -> None:
+    bus = await run()
+    async with member(bus, after=0) as first:
+        jobs = await publish_jobs(bus, 4)
+        await hear_jobs(first, 4)
+        await ack(first, jobs[0], jobs[2])
+        await first.ask({"action": "dance"})  # so that the ack has been heard
+    assert await bus.stop() == 0
+
+    bus = await run()
+
+    async with member(bus) as second:
+        await publish_jobs(bus, 1, "job-next")
+        assert await hear_jobs(second, 3) == [("job-1", 2), ("job-3", 2), ("job-next-0", 1)]
+
+
+async def test_nothing_is_lost_for_a_group_when_the_bus_is_killed(run: StartProcess) -> None:
+    bus = await run()
+    async with member(bus, after=0) as first:
+        jobs = await publish_jobs(bus, 4)
+        await hear_jobs(first, 2)
+        await ack(first, jobs[0])
+        await bus.kill()
+
+    bus = await run()
+
+    async with member(bus) as second:
+        counts: Counter[str] = Counter()
+        while set(counts) < {"job-1", "job-2", "job-3"}:
+            [(name, _)] = await hear_jobs(second, 1)
+            counts[name] += 1

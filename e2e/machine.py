@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,6 +23,8 @@ SETTINGS = (
     "HTTP_EVENTBUS_SERVER_",
     "HTTP_FILE_SERVER_",
 )
+# Below the ports that systems give out by themselves: nobody takes one between its being found and being listened on.
+_PORTS = iter(random.sample(range(10_000, 32_000), 22_000))
 
 
 def environment() -> dict[str, str]:
@@ -28,14 +32,17 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
 
 
+def free_port() -> int:
+    """Return a port that nobody listens on, and never the same twice."""
+    while True:
+        port = next(_PORTS)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+
+
 def free_ports() -> dict[str, str]:
     """Return settings that let the site and the bus listen where nobody else does."""
-    names = ("HTTP_FILE_SERVER_PORT", "HTTP_EVENTBUS_SERVER_PORT")
-    sockets = {name: socket.create_server(("127.0.0.1", 0)) for name in names}  # all at once, so that they differ
-    ports = {name: str(each.getsockname()[1]) for name, each in sockets.items()}
-    for each in sockets.values():
-        each.close()
-    return ports
+    return {name: str(free_port()) for name in ("HTTP_FILE_SERVER_PORT", "HTTP_EVENTBUS_SERVER_PORT")}
 
 
 def wait_until(condition: Callable[[], bool], what: str, *, seconds: float = 30) -> None:

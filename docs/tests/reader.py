@@ -16,7 +16,7 @@ from pathlib import Path
 
 from compose import NOT_COPIED
 from documents import ROOT, Block, commands, looks_like
-from machine import environment, free_ports
+from machine import environment, free_port
 from playwright.sync_api import Page, expect
 
 PATIENCE = 30.0  # seconds
@@ -61,7 +61,7 @@ class Reader:
         self._open_browser = open_browser
         self._browser: Page | None = None
         self._logged: list[str] = []
-        self._ports = dict(zip(PORTS, [*free_ports().values(), *free_ports().values()], strict=True))
+        self._ports = {port: str(free_port()) for port in PORTS}
         self._shell = Shell(directory, self._environment())
         self._programs: list[Program] = []
 

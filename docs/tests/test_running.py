@@ -13,7 +13,7 @@ from types import ModuleType
 
 import pytest
 from documents import ROOT, blocks
-from machine import free_ports, wait_until
+from machine import free_port, wait_until
 from programs import running_demo
 from web import request, visit
 
@@ -65,7 +65,7 @@ def test_nginx_in_front_of_the_bus(server: str, tmp_path: Path) -> None:
     assert all(directive in listing("nginx") for directive in upgrade)
     if server == "text":
         return
-    port = free_ports()["HTTP_EVENTBUS_SERVER_PORT"]
+    port = str(free_port())
     with running_demo("processes", tmp_path) as demo, proxied(demo.bus_url, port, tmp_path) as url:
         wait_until(lambda: is_alive(url), "nginx listens")
         with visit(url) as visitor:

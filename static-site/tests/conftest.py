@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from browser import chromium_launch_options
-from machine import wait_until
+from machine import free_port, wait_until
 from obedient_bus import ObedientBus
 from playwright.sync_api import BrowserContext
 
@@ -57,16 +57,6 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return room
 
 
-def find_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
-
-
-@pytest.fixture
-def free_port() -> int:
-    return find_port()
-
-
 def run_serve_py(room: Path, **settings: str) -> subprocess.Popen[str]:
     env = {"PATH": os.environ["PATH"], "EVENTBUS_PUBLIC_URL": BUS_URL, **settings}
     command = [sys.executable, str(room / "serve.py")]
@@ -81,7 +71,7 @@ def start_serve_py(room: Path) -> Callable[..., subprocess.Popen[str]]:
 
 @pytest.fixture(scope="session")
 def serve_py(room: Path) -> Iterator[str]:
-    port = find_port()
+    port = free_port()
     process = run_serve_py(room, HTTP_FILE_SERVER_HOST="127.0.0.1", HTTP_FILE_SERVER_PORT=str(port))
     assert process.stderr
     with process:
@@ -93,7 +83,7 @@ def serve_py(room: Path) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def nginx(room: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The nginx of this machine, with the container's configuration moved to other folders and another port."""
-    port, folder = find_port(), tmp_path_factory.mktemp("nginx")
+    port, folder = free_port(), tmp_path_factory.mktemp("nginx")
     config = (ROOM / "nginx.conf.template").read_text()
     for old, new in {
         " /tmp/": f" {folder}/",

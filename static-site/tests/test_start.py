@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from machine import free_port
 
 ENVSH = Path(__file__).parent.parent / "05-eventbus.envsh"
 
@@ -41,13 +42,14 @@ def test_a_wrong_setting_is_one_line_that_names_it(start_serve_py: Start, settin
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_well_even_while_a_browser_holds_a_connection(
-    start_serve_py: Start, free_port: int, number: signal.Signals
+    start_serve_py: Start, number: signal.Signals
 ) -> None:
-    process = start_serve_py(HTTP_FILE_SERVER_PORT=str(free_port))
+    port = free_port()
+    process = start_serve_py(HTTP_FILE_SERVER_PORT=str(port))
     assert process.stderr
-    assert process.stderr.readline() == f"Open http://localhost:{free_port} in a browser\n"
+    assert process.stderr.readline() == f"Open http://localhost:{port} in a browser\n"
 
-    with socket.create_connection(("localhost", free_port)):
+    with socket.create_connection(("localhost", port)):
         process.send_signal(number)
         _, errors = process.communicate(timeout=5)
 

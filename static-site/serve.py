@@ -8,14 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import sys
 from pathlib import Path
 
 from aiohttp import web
 from eventbus.config import WILDCARD_HOSTS, ConfigError, Settings, origin
 from eventbus.listening import listen
-from eventbus.serving import create_runner
+from eventbus.serving import create_runner, stop_signal
 
 PUBLIC = Path(__file__).resolve().parent / "public"
 
@@ -33,7 +32,7 @@ def main() -> None:
 
 
 async def _serve(settings: Settings) -> None:
-    stop = _stop_signal()  # before the first word: whoever reads it may send the signal
+    stop = stop_signal()  # before the first word: whoever reads it may send the signal
     sockets = listen(settings.file_server_host, settings.file_server_port, setting="HTTP_FILE_SERVER")
     runner = create_runner(create_app(settings.public_url))
     await runner.setup()
@@ -51,13 +50,6 @@ def _address(settings: Settings) -> str:
     host = "localhost" if settings.file_server_host in WILDCARD_HOSTS else settings.file_server_host
     own = origin(host, settings.file_server_port)
     return own if own in settings.allowed_origins else min(settings.allowed_origins)
-
-
-def _stop_signal() -> asyncio.Event:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return stop
 
 
 def create_app(bus_url: str) -> web.Application:

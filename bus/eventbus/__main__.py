@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import sys
 
 from aiohttp import web
@@ -15,7 +14,7 @@ from .config import ConfigError, Settings
 from .listening import listen
 from .log import open_log
 from .services import load_services
-from .serving import create_runner, expect_many_connections
+from .serving import create_runner, expect_many_connections, stop_signal
 
 logger = logging.getLogger("eventbus")
 
@@ -34,9 +33,7 @@ async def _serve(settings: Settings) -> None:
     services = load_services(settings.services, os.environ)
     sockets = listen(settings.host, settings.port, setting="HTTP_EVENTBUS_SERVER")
     app = create_app(log=open_log(settings.log), services=services, settings=settings)
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = stop_signal()
     expect_many_connections()
     runner = create_runner(app)
     await runner.setup()

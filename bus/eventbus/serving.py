@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
+import signal
+from types import FrameType
 from typing import Any
 
 from aiohttp import web
@@ -18,6 +20,8 @@ KEEP_ALIVE = 75.0
 
 TELL_EVERY = 10.0
 """Seconds between two lines about the same shortage."""
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 logger = logging.getLogger("eventbus.http")
 
@@ -33,6 +37,25 @@ def create_runner(app: web.Application) -> web.AppRunner:
         keepalive_timeout=KEEP_ALIVE,
         auto_decompress=False,  # a small body could unfold to a huge one
     )
+
+
+def stop_signal() -> asyncio.Event:
+    """Make an event that the first SIGTERM or SIGINT sets; those that follow it change nothing.
+
+    A runner passes a terminal's Ctrl-C on although the programs got it themselves. asyncio's own handlers end with the
+    loop, so that such a second signal would kill a program that is ending well.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        loop.call_soon_threadsafe(stop.set)
+
+    for number in STOP_SIGNALS:
+        signal.signal(number, on_signal)
+    return stop
 
 
 def expect_many_connections() -> None:

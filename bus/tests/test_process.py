@@ -38,6 +38,18 @@ async def test_an_interrupt_ends_it_as_well(run: StartProcess) -> None:
     assert await bus.exit_status() == 0
 
 
+async def test_signals_that_come_while_it_ends_change_nothing(run: StartProcess) -> None:
+    bus = await run()
+    ending = asyncio.create_task(bus.stop())
+
+    while not ending.done():  # foreman repeats a terminal's Ctrl-C as SIGTERM, just when the programs are about to end
+        with suppress(ProcessLookupError):
+            bus.process.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0)
+
+    assert ending.result() == 0
+
+
 async def test_what_happened_before_a_restart_still_counts(run: StartProcess) -> None:
     bus = await run()
     token = await bus.new_token()

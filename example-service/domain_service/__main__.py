@@ -9,12 +9,15 @@ import signal
 import sqlite3
 import sys
 from contextlib import closing, suppress
+from types import FrameType
 
 from .config import ConfigError, Settings
 from .registry import RegistryFile
 from .service import NotAllowed, Service, open_session
 
 logger = logging.getLogger("domain_service")
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 EXIT_WRONG_SETTING = 2
 EXIT_NOT_ALLOWED = 3
@@ -50,12 +53,24 @@ async def serve(settings: Settings, registry: RegistryFile) -> None:
     async with open_session(settings) as http:
         service = Service(settings, registry, http)
         listening = asyncio.create_task(service.listen())
-        for signal_number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(signal_number, listening.cancel)
+        _stop_on_a_signal(listening)
         with suppress(asyncio.CancelledError):
             await listening
         await service.stop()
     logger.info("stopped")
+
+
+def _stop_on_a_signal(listening: asyncio.Task[None]) -> None:
+    """Cancel the task at the first signal. Those that follow change nothing: a runner repeats them while this ends."""
+    loop = asyncio.get_running_loop()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        loop.call_soon_threadsafe(listening.cancel)
+
+    for number in STOP_SIGNALS:
+        signal.signal(number, stop)
 
 
 def _exit(code: int, line: str) -> None:

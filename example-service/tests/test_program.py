@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 import sqlite3
+from contextlib import suppress
 
 import aiohttp
 import pytest
@@ -148,6 +149,21 @@ async def test_a_signal_ends_it_cleanly_and_soon(real_bus, start_service, signal
         assert await service.end(signal_number) == 0
 
     assert service.output.endswith("stopped\n")
+    assert "Traceback" not in service.output
+
+
+async def test_signals_that_come_while_it_ends_change_nothing(real_bus, start_service):
+    await real_bus()
+    service = await start_service()
+    await service.line("^connected to")
+    ending = asyncio.create_task(service.end(signal.SIGINT))
+
+    while not ending.done():
+        with suppress(ProcessLookupError):
+            service.process.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0)
+
+    assert ending.result() == 0
     assert "Traceback" not in service.output
 
 

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,20 @@ def test_a_signal_ends_it_well_even_while_a_browser_holds_a_connection(
     with socket.create_connection(("localhost", port)):
         process.send_signal(number)
         _, errors = process.communicate(timeout=5)
+
+    assert (process.returncode, errors) == (0, "")
+
+
+def test_signals_that_come_while_it_ends_change_nothing(start_serve_py: Start) -> None:
+    process = start_serve_py(HTTP_FILE_SERVER_PORT=str(free_port()))
+    assert process.stderr
+    process.stderr.readline()
+
+    while process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.001)
+    _, errors = process.communicate()
 
     assert (process.returncode, errors) == (0, "")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
@@ -19,11 +18,10 @@ from .identities import Identities
 from .log import Log
 from .middleware import answer_problems
 from .problems import Unavailable
+from .publishing import Publishing
 from .retention import keep_trimming
 from .services import Services
 from .websocket import WebSocketApi
-
-logger = logging.getLogger("eventbus")
 
 TASKS = web.AppKey("TASKS", list[asyncio.Task[None]])
 """What runs as long as the app; if one of them ends, the app is broken."""
@@ -42,15 +40,17 @@ def create_app(*, log: Log, services: Services | None = None, settings: Settings
     cors = Cors(settings.allowed_origins)
     identities = Identities(log, lifetime=settings.identity_lifetime)
     hub = Hub(log)
-    http = HttpApi(log=log, identities=identities, services=services, settings=settings)
+    publishing = Publishing(log=log, identities=identities, settings=settings)
+    http = HttpApi(publishing=publishing, log=log, services=services)
     groups = Groups(log, ack_wait=settings.ack_wait, max_deliveries=settings.max_deliveries)
     admission = Admission(log=log, hub=hub, groups=groups, identities=identities, services=services)
     sockets = WebSocketApi(admission=admission, cors=cors, settings=settings)
 
     async def background(app: web.Application) -> AsyncIterator[None]:
         retention = keep_trimming(log, max_events=settings.retention_events, max_age=settings.retention_seconds)
-        forever = [hub.run(), groups.run(), groups.keep_keeping_places(), sockets.keep_beating(), retention]
-        tasks = [asyncio.create_task(each) for each in [*forever, _keep_identities(identities, hub)]]
+        refresh = identities.keep_refreshing(lambda: hub.addresses)
+        forever = [hub.run(), groups.run(), groups.keep_keeping_places(), sockets.keep_beating(), retention, refresh]
+        tasks = [asyncio.create_task(each) for each in forever]
         app[TASKS].extend(tasks)
         yield
         for task in tasks:
@@ -78,13 +78,3 @@ def create_app(*, log: Log, services: Services | None = None, settings: Settings
     app.router.add_get("/healthz", http.healthz)
     app.router.add_get("/readyz", http.readyz)
     return app
-
-
-async def _keep_identities(identities: Identities, hub: Hub) -> None:
-    """An identity never expires under an open socket."""
-    while True:
-        await asyncio.sleep(identities.refresh_every)
-        try:
-            await identities.refresh(hub.addresses)
-        except Unavailable as problem:
-            logger.error("identities wait for their next turn: %s", problem.detail)  # noqa: TRY400 - one line

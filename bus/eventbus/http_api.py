@@ -11,19 +11,15 @@ import logging
 import msgspec
 from aiohttp import web
 
-from .config import Settings
-from .event import Draft, decode_draft, encode_event
-from .identities import Identities, address_of
-from .log import Appended, Log, Publisher
-from .problems import NoRight, NotAllowed, NotJson, TooLarge, TooSlow, Unavailable
+from .event import encode_event
+from .log import Appended, Log
+from .problems import NoRight, NotJson, TooLarge, TooSlow, Unavailable
+from .publishing import Publishing
 from .query import names_within, whole_number
 from .routing import Service
 from .services import Services
 
 logger = logging.getLogger("eventbus")
-
-OWN_NAMES = "eventbus."
-"""The bus's own events begin with this; nobody else may publish one."""
 
 BODY_TIMEOUT = 30.0
 """Seconds that a body may take to come."""
@@ -33,30 +29,26 @@ class HttpApi:
     """The requests that the bus answers.
 
     Args:
-        log: Where events go.
-        identities: Whose clients may publish.
+        publishing: What happens to an event that comes in.
+        log: Where events are read.
         services: Which services may publish and read.
-        settings: Limits, and what clients may publish.
 
     Attributes:
         draining: True once the bus is about to stop: it takes nothing more.
     """
 
-    def __init__(self, *, log: Log, identities: Identities, services: Services, settings: Settings) -> None:
+    def __init__(self, *, publishing: Publishing, log: Log, services: Services) -> None:
+        self._publishing = publishing
         self._log = log
-        self._identities = identities
         self._services = services
-        self._settings = settings
         self.draining = False
 
     async def publish(self, request: web.Request) -> web.Response:
         """POST /: answer once the event is durable; delivery follows the log."""
         if self.draining:
             raise Unavailable("the bus is stopping; send the event again, with the same id")
-        draft = decode_draft(await _body(request), max_size=self._settings.max_event)
-        publisher = await self._authorize(request, draft)
-        [appended] = await self._log.append([(_addressed(draft), publisher)])
-        return _json(_receipt(appended))
+        service = self._service(request) if "Authorization" in request.headers else None
+        return _json(_receipt(await self._publishing.publish(await _body(request), service)))
 
     async def read(self, request: web.Request) -> web.Response:
         """GET /events: what the log holds, for services."""
@@ -77,22 +69,6 @@ class HttpApi:
         await self._log.check()
         return _json({"status": "ready"})
 
-    async def _authorize(self, request: web.Request, draft: Draft) -> Publisher:
-        """Find out who publishes, and whether it may publish this.
-
-        Raises:
-            NoRight: No service's token in the header, and no client's in the context.
-            NotAllowed: Not this name.
-        """
-        if "Authorization" in request.headers:
-            service = self._service(request)
-            publisher, names = Publisher(source=service.name, scope=f"service {service.name}"), service.publish
-        else:
-            publisher, names = await self._client(draft), self._settings.client_events
-        if draft.name not in names or draft.name.startswith(OWN_NAMES):
-            raise NotAllowed(f"{publisher.source!r} may not publish {draft.name!r}, only {names}")
-        return publisher
-
     def _service(self, request: web.Request) -> Service:
         """Find the service by ``TOKEN``, as in 2014, or ``Bearer TOKEN`` (RFC 6750, 2.1)."""
         headers = request.headers.getall("Authorization", [])
@@ -103,15 +79,6 @@ class HttpApi:
         if service is None:
             raise NoRight("there is no Authorization header with a service's token; see the services file")
         return service
-
-    async def _client(self, draft: Draft) -> Publisher:
-        identifier = draft.context.get("identifier", "")
-        if not await self._identities.use(identifier):
-            raise NoRight(
-                "context.identifier is not a token that the bus issued, or it has expired; "
-                "identify over /ws to get one, or send a service's token as Authorization"
-            )
-        return Publisher(source="client", scope=address_of(identifier))
 
 
 def _json(value: object) -> web.Response:
@@ -136,11 +103,3 @@ async def _body(request: web.Request) -> bytes:
         raise TooSlow(f"the body was not complete after {BODY_TIMEOUT} s") from None
     except (web.RequestPayloadError, ConnectionError) as error:
         raise NotJson(f"the body could not be read: {error}") from None
-
-
-def _addressed(draft: Draft) -> Draft:
-    """Write the client's address where its token stood, so that the log never holds a secret."""
-    identifier = draft.context.get("identifier")
-    if identifier is None:
-        return draft
-    return msgspec.structs.replace(draft, context=draft.context | {"identifier": address_of(identifier)})

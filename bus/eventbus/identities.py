@@ -5,12 +5,17 @@ Whoever sees an event sees the address, and can answer it; only who holds the to
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 
 from .log import Log
+from .problems import Unavailable
+
+logger = logging.getLogger("eventbus")
 
 TOKEN_PREFIX = "token-"  # noqa: S105 - the prefix is no secret
 ADDRESS_PREFIX = "client-"
@@ -73,6 +78,15 @@ class Identities:
         expiries = dict.fromkeys(addresses, self._clock() + self._lifetime + self.refresh_every)
         await self._log.keep_identities(expiries, now=self._clock())
         self._remember(expiries)
+
+    async def keep_refreshing(self, addresses: Callable[[], Iterable[str]]) -> None:
+        """Refresh those in use for ever, so that no identity expires under an open socket."""
+        while True:
+            await asyncio.sleep(self.refresh_every)
+            try:
+                await self.refresh(addresses())
+            except Unavailable as problem:
+                logger.error("identities wait for their next turn: %s", problem.detail)  # noqa: TRY400 - one line
 
     async def _expiry(self, address: str) -> float:
         if address not in self._expiries:

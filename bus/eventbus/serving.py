@@ -6,7 +6,6 @@ import asyncio
 import logging
 import resource
 import signal
-from types import FrameType
 from typing import Any
 
 from aiohttp import web
@@ -40,21 +39,19 @@ def create_runner(app: web.Application) -> web.AppRunner:
 
 
 def stop_signal() -> asyncio.Event:
-    """Make an event that the first SIGTERM or SIGINT sets; those that follow it change nothing.
+    """Make an event that the first SIGTERM or SIGINT sets; this thread is deaf to those that follow.
 
-    A runner passes a terminal's Ctrl-C on although the programs got it themselves. asyncio's own handlers end with the
+    A runner passes a terminal's Ctrl-C on although the programs got it themselves. asyncio's handlers end with the
     loop, so that such a second signal would kill a program that is ending well.
     """
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
 
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        for number in STOP_SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
-        loop.call_soon_threadsafe(stop.set)
+    def on_signal() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        stop.set()
 
     for number in STOP_SIGNALS:
-        signal.signal(number, on_signal)
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
     return stop
 
 

@@ -9,7 +9,6 @@ import signal
 import sqlite3
 import sys
 from contextlib import closing, suppress
-from types import FrameType
 
 from .config import ConfigError, Settings
 from .registry import RegistryFile
@@ -61,16 +60,14 @@ async def serve(settings: Settings, registry: RegistryFile) -> None:
 
 
 def _stop_on_a_signal(listening: asyncio.Task[None]) -> None:
-    """Cancel the task at the first signal. Those that follow change nothing: a runner repeats them while this ends."""
-    loop = asyncio.get_running_loop()
+    """Cancel the task at the first signal, and be deaf to those that follow: a runner repeats them while this ends."""
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        for number in STOP_SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
-        loop.call_soon_threadsafe(listening.cancel)
+    def on_signal() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        listening.cancel()
 
     for number in STOP_SIGNALS:
-        signal.signal(number, stop)
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
 
 
 def _exit(code: int, line: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import sqlite3
 from contextlib import suppress
@@ -160,8 +161,8 @@ async def test_signals_that_come_while_it_ends_change_nothing(real_bus, start_se
 
     while not ending.done():
         with suppress(ProcessLookupError):
-            service.process.send_signal(signal.SIGTERM)
-        await asyncio.sleep(0)
+            os.kill(service.process.pid, signal.SIGTERM)  # `send_signal` could take the exit status from the waiter
+        await asyncio.wait([ending], timeout=0.001)
 
     assert ending.result() == 0
     assert "Traceback" not in service.output

@@ -1,0 +1,182 @@
+"""What must hold for every event, pattern and subscriber, not only for those that somebody thought of."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+import pytest
+from eventbus.event import MAX_DEPTH, Draft, Event, decode_draft, encode_event
+from eventbus.identities import address_of, new_token
+from eventbus.log import Log, Publisher, open_log
+from eventbus.patterns import OWN, Patterns, matches
+from eventbus.problems import NotAnEvent, NotJson, Problem
+from eventbus.routing import Client, Service, receives
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+MAX_SIZE = 1_000_000
+
+# Every character that UTF-8 can carry, of every plane, and each way that JSON has to write it.
+characters = st.characters(exclude_categories=["Cs"])
+numbers = st.one_of(
+    st.integers().map(str),
+    st.floats(allow_nan=False, allow_infinity=False).map(repr),
+    st.sampled_from(["1e400", "-0.0", "-0", "1E+2", "0.10", str(2**70), "123456789012345678901234567890.5"]),
+)
+strings = st.builds(json.dumps, st.text(characters), ensure_ascii=st.booleans())
+scalars = st.one_of(st.sampled_from(["null", "true", "false"]), numbers, strings)
+
+
+def _array(values: list[str]) -> str:
+    return f"[{','.join(values)}]"
+
+
+def _object(members: list[tuple[str, str]]) -> str:
+    return "{" + ", ".join(f"{key} : {value}" for key, value in members) + "}"
+
+
+json_texts = st.recursive(
+    scalars,
+    lambda values: st.one_of(
+        st.lists(values, max_size=4).map(_array), st.lists(st.tuples(strings, values), max_size=4).map(_object)
+    ),
+    max_leaves=15,
+)
+names = st.text("ab.-:_9", min_size=1, max_size=8)
+patterns = st.text("ab.-*", min_size=1, max_size=8)
+
+
+def value_of(text: str) -> Any:
+    """Read JSON so that nothing is rounded and no key is lost."""
+    return json.loads(text, parse_float=lambda digits: ("float", digits), parse_int=str, object_pairs_hook=tuple)
+
+
+@pytest.fixture(scope="module", params=["memory:", "sqlite:{}/events.db"], ids=["memory", "sqlite"])
+def runner_and_log(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """One log for all examples: opening a file for each would take most of the time."""
+    with asyncio.Runner() as runner, opened(runner, request.param.format(tmp_path_factory.mktemp("log"))) as log:
+        yield runner, log
+
+
+@contextmanager
+def opened(runner: asyncio.Runner, url: str) -> Iterator[Log]:
+    log = open_log(url)
+    yield log
+    runner.run(log.close())
+
+
+@settings(deadline=None)
+@given(data=json_texts, keys=st.dictionaries(st.text(characters), st.text(characters), max_size=3))
+@example(data=r'"\u0000\ud83d\ude00"', keys={"identifier": "\0"})
+@example(data='{"a": 1, "a": 2, "": {}}', keys={})
+@example(data="[" * MAX_DEPTH + "]" * MAX_DEPTH, keys={})
+def test_what_is_published_comes_out_equal(runner_and_log: Any, data: str, keys: dict[str, str]) -> None:
+    runner, log = runner_and_log
+    body = f'{{"name": "n", "data": {data}, "context": {json.dumps(keys)}}}'
+
+    draft = decode_draft(body.encode(), max_size=MAX_SIZE)
+    [appended] = runner.run(log.append([(draft, Publisher(source="client", scope="client-a"))]))
+    [event] = runner.run(log.read(after=appended.seq - 1, limit=1))
+    written = value_of(encode_event(event).decode())
+
+    fields = dict(written)
+    assert fields["data"] == value_of(data)
+    assert dict(fields["context"]) == keys
+
+
+@given(depth=st.integers(MAX_DEPTH + 1, 2_000), opening=st.sampled_from(["[", '{"[": ']))
+@example(depth=MAX_DEPTH + 1, opening="[")
+def test_what_is_nested_deeper_is_refused(depth: int, opening: str) -> None:
+    closing = "]" if opening == "[" else "}"
+    body = f'{{"name": "n", "data": {opening * depth}1{closing * depth}}}'
+
+    with pytest.raises((NotAnEvent, NotJson)):
+        decode_draft(body.encode(), max_size=MAX_SIZE)
+
+
+@given(before=st.text(characters), half=st.integers(0xD800, 0xDFFF), after=st.text(characters))
+def test_half_of_a_surrogate_pair_is_refused(before: str, half: int, after: str) -> None:
+    assume(not after.startswith("\\"))
+    text = json.dumps(before)[:-1] + f"\\u{half:04x}" + json.dumps(after)[1:]
+    assume(not re.search(r"(?i)\\ud[89ab]..\\ud[c-f]..", text))
+
+    with pytest.raises(NotJson):
+        decode_draft(f'{{"name": "n", "data": [{text}]}}'.encode(), max_size=MAX_SIZE)
+
+
+@given(st.binary(max_size=200))
+@example(b'{"name": "n", "data": NaN}')
+@example(b'{"name": "n", "data": "\xed\xa0\x80"}')
+def test_any_bytes_are_an_event_or_are_refused(body: bytes) -> None:
+    try:
+        draft = decode_draft(body, max_size=MAX_SIZE)
+    except Problem:
+        return
+    assert msgspec.json.decode(encode_event(_logged(draft)), type=Draft).name == draft.name
+
+
+@given(pattern=patterns, name=names)
+def test_a_pattern_means_what_the_regular_expression_means(pattern: str, name: str) -> None:
+    means = re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), name) is not None
+
+    assert matches(pattern, name) == means
+
+
+@given(
+    parts=st.lists(st.text("ab-", max_size=3), min_size=1, max_size=4), between=st.lists(names, min_size=4, max_size=4)
+)
+def test_a_pattern_matches_whatever_stands_for_its_stars(parts: list[str], between: list[str]) -> None:
+    name = "".join(part + filling for part, filling in zip(parts, between, strict=False))
+
+    assert matches("*".join([*parts, ""]), name)
+
+
+@given(st.lists(patterns, max_size=4), st.lists(patterns, max_size=3), st.lists(patterns, max_size=3), names)
+@example(["*"], [], ["eventbus.*"], "eventbus.dead-letter")
+def test_a_narrower_list_adds_nothing(wide: list[str], but_not: list[str], narrow: list[str], name: str) -> None:
+    allowed = Patterns(wide, but_not=but_not)
+    asked = Patterns(narrow, within=allowed)
+
+    assert (name in asked) == (name in allowed and name in Patterns(narrow))
+
+
+@given(wanted=st.lists(patterns, max_size=4), rest=names)
+def test_the_bus_s_own_events_come_only_to_those_who_ask(wanted: list[str], rest: str) -> None:
+    assert OWN + rest not in Patterns(wanted)
+    assert OWN + rest in Patterns([*wanted, f"{OWN}*"])
+
+
+@given(
+    name=names, context=st.dictionaries(st.sampled_from(["identifier", "cause", "x"]), names), wanted=st.lists(patterns)
+)
+def test_an_event_reaches_the_service_that_wants_it_and_the_client_it_is_addressed_to(
+    name: str, context: dict[str, str], wanted: list[str]
+) -> None:
+    event = Event(name=name, context=context, seq=1, time="2026-11-23T09:00:00.123Z", source="client")
+    addressed = context.get("identifier")
+
+    assert receives(Service(name="s", subscribe=Patterns(wanted)), event) == (name in Patterns(wanted))
+    assert [receives(Client(address), event) for address in context.values()] == [
+        address == addressed for address in context.values()
+    ]
+    assert not receives(Client("somebody else"), event)
+
+
+@given(st.text(characters))
+def test_an_address_is_no_token_and_is_its_own_address(text: str) -> None:
+    address = address_of(new_token())
+
+    assert address_of(address) == address
+    assert address_of(text) == text or text.startswith("token-")
+    assert text != address
+
+
+def _logged(draft: Draft) -> Event:
+    fields = {field: getattr(draft, field) for field in draft.__struct_fields__}
+    return Event(**fields, seq=1, time="2026-11-23T09:00:00.123Z", source="client")

@@ -11,7 +11,8 @@ class Pulse:
 
     def __init__(self) -> None:
         self._heard = True
-        self._missed = 0
+        self._silent = 0  # beats in a row
+        self._stuck = 0
         self._sent = 0
         self._waited = False
 
@@ -20,7 +21,7 @@ class Pulse:
         self._heard = True
 
     def beat(self, *, written: int, waiting: int) -> bool:
-        """Does the other side still live?
+        """Does the other side still live? Who speaks but takes nothing of what waits does not: it cannot hear.
 
         Args:
             written: Bytes written to the connection since it was opened.
@@ -29,6 +30,7 @@ class Pulse:
         sent = written - waiting
         # If nothing was waiting this tells nothing: the system takes a little even for a peer that vanished.
         has_drained = self._waited and sent > self._sent
-        self._missed = 0 if self._heard or has_drained else self._missed + 1
+        self._silent = 0 if self._heard or has_drained else self._silent + 1
+        self._stuck = self._stuck + 1 if self._waited and not has_drained else 0
         self._heard, self._sent, self._waited = False, sent, waiting > 0
-        return self._missed < MISSED_BEATS
+        return max(self._silent, self._stuck) < MISSED_BEATS

@@ -75,6 +75,29 @@ def test_one_that_takes_nothing_of_what_waits_does_not_live() -> None:
     assert lives == [True] * MISSED_BEATS + [False]
 
 
+def test_one_that_speaks_and_takes_nothing_of_what_waits_does_not_live() -> None:
+    pulse = Pulse()
+    lives = []
+
+    for _ in range(MISSED_BEATS + 1):
+        pulse.hear()
+        lives.append(pulse.beat(written=1000, waiting=1000))
+
+    assert lives == [True] * MISSED_BEATS + [False]
+
+
+def test_one_that_speaks_may_take_its_time_over_what_waits() -> None:
+    pulse = Pulse()
+    lives = []
+
+    for beat in range(3 * MISSED_BEATS):
+        pulse.hear()
+        taken = beat // (MISSED_BEATS - 1)  # now and then a byte
+        lives.append(pulse.beat(written=1000 + taken, waiting=1000))
+
+    assert all(lives)
+
+
 def test_what_the_system_takes_for_a_peer_that_vanished_is_no_sign_of_life() -> None:
     pulse = Pulse()
 

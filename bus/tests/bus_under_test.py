@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -183,11 +183,12 @@ StartBus = Callable[..., Awaitable[Bus]]
 StartProcess = Callable[..., Awaitable[BusProcess]]
 
 
-async def start_process(http: ClientSession, environ: Mapping[str, str]) -> BusProcess:
+async def start_process(http: ClientSession, environ: Mapping[str, str], *, prefix: Sequence[str] = ()) -> BusProcess:
     """Run `python -m eventbus` with these settings beside the environment's own; ready or not."""
     port = environ.get("HTTP_EVENTBUS_SERVER_PORT") or str(free_port())
     settings = {"HTTP_EVENTBUS_SERVER_HOST": "127.0.0.1", "HTTP_EVENTBUS_SERVER_PORT": port, **environ}
     process = await asyncio.create_subprocess_exec(
+        *prefix,
         sys.executable,
         "-m",
         "eventbus",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -107,9 +107,9 @@ async def run(http: ClientSession, tmp_path: Path, services_file: Path) -> Async
     """Start a bus in its own process, with its log in `tmp_path`: `await run(NAME="value")`."""
     processes: list[BusProcess] = []
 
-    async def run(*, until_ready: bool = True, **environ: str) -> BusProcess:
+    async def run(*, until_ready: bool = True, prefix: Sequence[str] = (), **environ: str) -> BusProcess:
         settings = {"EVENTBUS_LOG": f"sqlite:{tmp_path}/events.db", "EVENTBUS_SERVICES": str(services_file)}
-        process = await start_process(http, settings | environ)
+        process = await start_process(http, settings | environ, prefix=prefix)
         processes.append(process)
         if until_ready:
             await process.said("bus ready")

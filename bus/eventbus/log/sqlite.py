@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -25,8 +26,8 @@ T = TypeVar("T")
 
 _VERSION = 1  # of the schema below
 _SCHEMA = """
-CREATE TABLE meta (epoch TEXT NOT NULL, trimmed INTEGER NOT NULL);
-INSERT INTO meta VALUES (lower(hex(randomblob(8))), 0);
+CREATE TABLE meta (epoch TEXT NOT NULL, trimmed INTEGER NOT NULL, probe BLOB);
+INSERT INTO meta (epoch, trimmed) VALUES (lower(hex(randomblob(8))), 0);
 CREATE TABLE events (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used again, even if the newest event goes
     scope TEXT NOT NULL,
@@ -65,6 +66,7 @@ WHERE address IN (SELECT identifier FROM events WHERE seq <= :upto)
 _KEEP_IDENTITY = """
 INSERT INTO identities (address, expires) VALUES (?, ?) ON CONFLICT (address) DO UPDATE SET expires = excluded.expires
 """
+_PROBE = 1 << 20  # bytes
 _SCAN = 5_000
 """Positions that one search for names looks at, before others that read have their turn."""
 
@@ -93,6 +95,7 @@ class SqliteLog:
             try:
                 self._writer = opened.enter_context(closing(_connect(file)))
                 _make_tables(self._writer)
+                _look_for_damage(self._writer)
                 self.epoch, self.trimmed = self._writer.execute("SELECT epoch, trimmed FROM meta").fetchone()
                 # By now it is a log, not somebody else's file: only from here on is it changed.
                 self._writer.execute("PRAGMA journal_mode = WAL")
@@ -101,8 +104,9 @@ class SqliteLog:
                 self._reader.execute("PRAGMA query_only = 1")
                 self._head = Head(_newest(self._writer))
             except sqlite3.Error as error:
-                raise OSError(f"{error}; name a file that the bus made, or one that does not exist yet") from None
+                raise OSError(_refusal(error)) from None
             self._opened = opened.pop_all()
+        self._failing = False  # since an append could not be written
         self._committer = Committer(self._writer, committed=_newest, moved=self._head.advance)
         self._reader_thread = ThreadPoolExecutor(1, "log-reader")  # the event loop never waits for the disk
 
@@ -112,9 +116,15 @@ class SqliteLog:
 
     async def append(self, entries: Sequence[Entry]) -> list[Appended]:
         came = timestamp(time.time())
-        return await self._committer.commit(
-            lambda db: [_insert(db, draft, publisher, came) for draft, publisher in entries]
-        )
+        try:
+            appended = await self._committer.commit(
+                lambda db: [_insert(db, draft, publisher, came) for draft, publisher in entries]
+            )
+        except Unavailable:
+            self._failing = True
+            raise
+        self._failing = False
+        return appended
 
     async def read(
         self, *, after: int, limit: int, names: Patterns | None = None, address: str | None = None
@@ -178,7 +188,10 @@ class SqliteLog:
         await self._committer.commit(keep)
 
     async def check(self) -> None:
-        await self._committer.commit(lambda db: db.execute("UPDATE meta SET epoch = epoch"))
+        # A nearly full disk has room for a little, not for what was refused: only as much as a request may hold counts.
+        for size in (_PROBE, 0) if self._failing else (0,):
+            await self._committer.commit(partial(_probe, size=size))
+        self._failing = False
 
     async def close(self) -> None:
         await self._committer.close()
@@ -216,6 +229,28 @@ def _make_tables(db: sqlite3.Connection) -> None:
         db.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
     elif version != _VERSION:
         raise sqlite3.DatabaseError("this database is not a log of this version of the bus")
+
+
+def _look_for_damage(db: sqlite3.Connection) -> None:
+    """Raise OSError for a file that cannot be relied on (https://sqlite.org/pragma.html#pragma_quick_check)."""
+    # It reads the whole file: a third of a second for a million events, and a whole one is worth that.
+    (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        raise OSError(_damaged(found.splitlines()[-1]))
+
+
+def _damaged(found: object) -> str:
+    return f"the file is damaged ({found}); put a copy in its place, or name a file that does not exist yet"
+
+
+def _refusal(error: sqlite3.Error) -> str:
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_CORRUPT:
+        return _damaged(error)
+    return f"{error}; name a file that the bus made, or one that does not exist yet"
+
+
+def _probe(db: sqlite3.Connection, *, size: int) -> None:
+    db.execute("UPDATE meta SET probe = zeroblob(?)", [size])
 
 
 def _newest(db: sqlite3.Connection) -> int:

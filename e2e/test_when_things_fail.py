@@ -57,6 +57,19 @@ def test_after_five_seconds_the_page_says_that_nobody_has_answered(page: Page, p
     expect(status(page)).to_contain_text(NOBODY)
 
 
+def test_a_service_that_was_off_when_the_form_was_sent_answers_when_it_starts(page: Page, programs: Programs) -> None:
+    programs.stop(EXAMPLE_SERVICE)
+    domain = fresh_domain()
+    page.clock.install()
+    page.goto("/")
+    check(page, domain)
+    expect_nobody_answers(page, 1)
+
+    programs.start(EXAMPLE_SERVICE)
+
+    expect(status(page)).to_have_text(f"{domain} is available")
+
+
 def test_a_question_that_nobody_answered_can_be_sent_again(page: Page, programs: Programs) -> None:
     programs.stop(EXAMPLE_SERVICE)
     domain = fresh_domain()
@@ -71,7 +84,7 @@ def test_a_question_that_nobody_answered_can_be_sent_again(page: Page, programs:
     expect(status(page)).to_have_text(f"{domain} is available")
 
 
-def test_a_registration_that_nobody_answered_can_be_sent_again(page: Page, programs: Programs) -> None:
+def test_a_registration_that_nobody_answered_can_be_sent_again_and_is_one(page: Page, programs: Programs) -> None:
     domain = fresh_domain()
     page.clock.install()
     page.goto("/")
@@ -81,9 +94,11 @@ def test_a_registration_that_nobody_answered_can_be_sent_again(page: Page, progr
     page.get_by_role("button", name="Register").click()
     expect_nobody_answers(page, 2)
 
-    programs.start(EXAMPLE_SERVICE)
     page.get_by_role("button", name="Register").click()
+    expect_stored(page, 3)
+    programs.start(EXAMPLE_SERVICE)
 
+    expect(journal(page).filter(has_text="register-domain-completed")).to_have_count(2)
     expect(status(page)).to_contain_text(f"{domain} is registered until")
 
 

@@ -10,7 +10,7 @@ import json
 import logging
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,10 @@ from .registry import RegistryFile
 
 logger = logging.getLogger(__name__)
 
-# While so many questions wait for their answers, nothing more is read: the bus keeps what comes next for us, as long
-# as the connection lives.
+# All instances of this service share its questions: the bus gives each to one of them, and again, to another perhaps,
+# until it is acked. What was asked before the first of them ever started waits for it in the log.
+GROUP = {"group": "domain-service", "after": 0}
+# While so many questions wait for their answers, no more are taken: other instances may have room for them.
 MOST_AT_ONCE = 500
 # Seconds after which a connection attempt or a request has failed.
 TIMEOUT = 10.0
@@ -36,6 +38,8 @@ TIMEOUT = 10.0
 STOP_SECONDS = 1.0
 # The bus closes with this code when the credentials are wrong, or the service may not do what it tried.
 NOT_ALLOWED = 4403
+# Seconds until a question that could not be answered is delivered again: 4, 16, 64, 256. Then it is a dead letter.
+LATER = 4.0
 
 
 class NotAllowed(Exception):
@@ -115,7 +119,8 @@ class Service:
             max_size=None,  # the bus bounds an event; a smaller bound here would only break the connection
             proxy=None,  # as for publishing
         ) as socket:
-            answer = await _authenticate(socket, self._settings.token)
+            names, prefetch = list(self._handlers), MOST_AT_ONCE
+            answer = await _authenticate(socket, self._settings.token, names=names, prefetch=prefetch)
             logger.info('connected to %s as "%s"', self._settings.eventbus_url, answer.get("service"))
             with _file_while_connected(self._settings.connected_file):
                 yield socket, answer["epoch"]
@@ -126,10 +131,10 @@ class Service:
             frame = _decode(await socket.recv())
             if "action" not in frame and frame.get("name") in self._handlers:
                 await self._room.acquire()
-                self._start_to_answer(frame, epoch)
+                self._start_to_answer(frame, epoch, socket)
 
-    def _start_to_answer(self, question: Event, epoch: str) -> None:
-        task = asyncio.create_task(self._answer(question, epoch))
+    def _start_to_answer(self, question: Event, epoch: str, socket: ClientConnection) -> None:
+        task = asyncio.create_task(self._answer_and_say_so(question, epoch, socket))
         self._answering.add(task)
         task.add_done_callback(self._answered)
 
@@ -137,7 +142,17 @@ class Service:
         self._answering.discard(task)
         self._room.release()
 
-    async def _answer(self, question: Event, epoch: str) -> None:
+    async def _answer_and_say_so(self, question: Event, epoch: str, socket: ClientConnection) -> None:
+        """Ack a question once its answers are in the log, and no sooner: what we do not ack, the bus delivers again."""
+        seq, delivery = question.get("seq"), question.get("delivery", 1)
+        done: dict[str, Any] = {"action": "ack", "seq": seq}
+        if not await self._answer(question, epoch):
+            done = {"action": "nack", "seq": seq, "delay": LATER**delivery}
+        with suppress(ConnectionClosed):  # then it comes again, and gets the same answer
+            await socket.send(json.dumps(done))
+
+    async def _answer(self, question: Event, epoch: str) -> bool:
+        """Publish the answers; tell whether all of them are in the log."""
         label = f"{question['name']} #{question.get('seq')}"
         try:
             await asyncio.sleep(self._settings.delay)
@@ -145,11 +160,14 @@ class Service:
             events = await asyncio.to_thread(self._registry.answer, question, epoch=epoch, handler=handler)
             answers = [_addressed(event, question, epoch, number) for number, event in enumerate(events, start=1)]
             if all([await self._publisher.publish(answer) for answer in answers]):
-                logger.info("answered %s", label)
+                delivery = question.get("delivery", 1)
+                logger.info("answered %s%s", label, f", delivery {delivery}" if delivery > 1 else "")
+                return True
         except sqlite3.Error as error:
             logger.error("%s stays unanswered: the registry says %s", label, one_line(error))  # noqa: TRY400 - one line
         except Exception:  # a mistake in a handler must not end the service, and its author wants to see where it is
             logger.exception("%s stays unanswered: its handler failed", label)
+        return False
 
 
 def open_session(settings: Settings) -> aiohttp.ClientSession:
@@ -161,9 +179,9 @@ def open_session(settings: Settings) -> aiohttp.ClientSession:
     )
 
 
-async def _authenticate(socket: ClientConnection, token: str) -> dict[str, Any]:
+async def _authenticate(socket: ClientConnection, token: str, **wishes: object) -> dict[str, Any]:
     async with asyncio.timeout(TIMEOUT):
-        await socket.send(json.dumps({"action": "authenticate", "credentials": token}))
+        await socket.send(json.dumps({"action": "authenticate", "credentials": token, **GROUP, **wishes}))
         answer = _decode(await socket.recv())
     if answer.get("authenticated") is False:
         raise NotAllowed(one_line(answer.get("error")))

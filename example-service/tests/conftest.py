@@ -42,6 +42,7 @@ class FakeBus:
         self.replies: deque = deque()
         self.greetings: deque = deque()
         self.said: list[dict] = []
+        self.commands: asyncio.Queue[dict] = asyncio.Queue()  # what services say once they are connected
         self._services: asyncio.Queue[web.WebSocketResponse] = asyncio.Queue()
         app = web.Application()
         app.add_routes([web.post("/", self._publish), web.get("/ws", self._connect)])
@@ -62,6 +63,10 @@ class FakeBus:
         """Wait until an event is published."""
         return await soon(self.published.get())
 
+    async def command(self) -> dict:
+        """Wait until a service that is connected says something."""
+        return await soon(self.commands.get())
+
     async def _publish(self, request: web.Request) -> web.Response:
         self.headers.append(dict(request.headers))
         await self.published.put(await request.json())
@@ -80,8 +85,8 @@ class FakeBus:
             answer = {"action": "authenticate", "authenticated": True, "service": "domain service", "seq": 0}
             await service.send_json(answer | {"epoch": self.epoch})
         await self._services.put(service)
-        async for _ in service:
-            pass
+        async for message in service:
+            await self.commands.put(message.json())
         return service
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import sqlite3
 from contextlib import suppress
@@ -124,10 +125,6 @@ async def test_two_instances_give_one_answer_to_each_question(real_bus, start_se
     for visitor in (anna, ben):
         for number in range(10):
             await visitor.ask("register-domain", {"name": f"n{number}.example"})
-    for instance in instances:
-        for _ in range(20):
-            await instance.line("^answered register-domain")
-
     answers = await anna.answers(10), await ben.answers(10)
     granted = [event["data"]["name"] for some in answers for event in some if event["data"]["registered"]]
     assert sorted(granted) == [f"n{number}.example" for number in range(10)]
@@ -138,6 +135,56 @@ async def test_two_instances_give_one_answer_to_each_question(real_bus, start_se
     await anna.ask("check-domain", ["last.example"])
     [last] = await anna.answers(1)
     assert last["name"] == "check-domain-completed"
+    for instance in instances:
+        await instance.end(signal.SIGTERM)
+    answered = re.findall(
+        r"^answered register-domain (#\d+)$", "".join(each.output for each in instances), re.MULTILINE
+    )
+    assert len(answered) == len(set(answered)) == 20
+
+
+async def test_a_service_that_starts_late_answers_what_waited(real_bus, start_service, visit):
+    await real_bus()
+    anna = await visit()
+    seqs = [await anna.ask("check-domain", [f"n{number}.example"]) for number in range(3)]
+
+    await start_service()
+
+    answers = await anna.answers(3)
+    assert sorted(int(answer["context"]["cause"]) for answer in answers) == seqs
+
+
+async def test_what_an_instance_had_begun_when_it_was_killed_another_finishes(real_bus, start_service, visit):
+    await real_bus()
+    slow = await start_service(DOMAIN_SERVICE_DELAY="60")
+    await slow.line("^connected to")
+    anna = await visit()
+    seq = await anna.ask("register-domain", {"name": "example.com"})
+    other = await start_service()
+    await other.line("^connected to")
+
+    await slow.end(signal.SIGKILL)
+
+    await other.line(f"^answered register-domain #{seq}, delivery 2$")
+    [answer] = await anna.answers(1)
+    assert answer["data"]["registered"] is True
+
+
+async def test_a_restart_neither_loses_a_question_nor_answers_it_twice(real_bus, start_service, visit):
+    await real_bus()
+    service = await start_service()
+    await service.line("^connected to")
+    anna = await visit()
+    first = await anna.ask("check-domain", ["a.example"])
+    await service.line(f"^answered check-domain #{first}$")
+    await service.end(signal.SIGTERM)
+    second = await anna.ask("check-domain", ["b.example"])
+
+    service = await start_service()
+
+    await service.line(f"^answered check-domain #{second}$")
+    assert f"#{first}" not in service.output
+    assert [answer["context"]["cause"] for answer in await anna.answers(2)] == [str(first), str(second)]
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])

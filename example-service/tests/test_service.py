@@ -16,11 +16,12 @@ def question(name="check-domain", seq=1, **fields):
     return event | {"seq": seq, "time": "2026-11-23T09:00:00.123Z"} | fields
 
 
-async def test_it_authenticates_with_its_token(bus, run):
-    await run(bus)
+async def test_it_authenticates_with_its_token_and_shares_the_work_from_the_first_question_on(bus, run):
+    await run(bus, handlers={"check-domain": None, "register-domain": None})
     await bus.service()
 
-    assert bus.said == [{"action": "authenticate", "credentials": "secret"}]
+    group = {"group": "domain-service", "after": 0, "names": ["check-domain", "register-domain"], "prefetch": 500}
+    assert bus.said == [{"action": "authenticate", "credentials": "secret"} | group]
 
 
 async def test_a_question_is_answered_for_the_one_who_asked(bus, run):
@@ -35,6 +36,74 @@ async def test_a_question_is_answered_for_the_one_who_asked(bus, run):
         "id": "e1-42-1",
     }
     assert bus.headers[0]["Authorization"] == "Bearer secret"
+
+
+async def test_a_question_is_acked_once_all_its_answers_are_in_the_log(bus, run):
+    def many(event, registry):
+        return [{"name": "one", "data": 1}, {"name": "two", "data": 2}], []
+
+    let_go = asyncio.Event()
+
+    async def take_time(_):
+        await let_go.wait()
+        return web.Response()
+
+    bus.replies += [200, take_time]
+    await run(bus, handlers={"count": many, "quick": lambda *_: ([], [])})
+    socket = await bus.service()
+    await socket.send_json(question("count", seq=5))
+    await bus.answer()
+    await bus.answer()
+    await socket.send_json(question("quick", seq=6))
+
+    first = await bus.command()
+    let_go.set()
+    second = await bus.command()
+
+    assert [first, second] == [{"action": "ack", "seq": 6}, {"action": "ack", "seq": 5}]
+
+
+@pytest.mark.parametrize(("delivery", "delay"), [(1, 4.0), (2, 16.0), (4, 256.0)])
+async def test_what_cannot_be_answered_is_given_back_for_later(bus, run, delivery, delay):
+    await run(bus, handlers={"divide": lambda *_: 1 / 0})
+
+    await (await bus.service()).send_json(question("divide", seq=7, **({"delivery": delivery} if delivery > 1 else {})))
+
+    assert await bus.command() == {"action": "nack", "seq": 7, "delay": delay}
+
+
+async def test_an_answer_that_the_bus_refuses_is_none(bus, run):
+    bus.replies.append(403)
+    await run(bus)
+
+    await (await bus.service()).send_json(question(seq=7))
+
+    assert await bus.command() == {"action": "nack", "seq": 7, "delay": 4.0}
+
+
+async def test_a_connection_that_breaks_before_the_ack_costs_nothing(bus, run, caplog):
+    caplog.set_level("INFO")
+    let_go = asyncio.Event()
+
+    async def take_time(_):
+        await let_go.wait()
+        return web.Response()
+
+    bus.replies.append(take_time)
+    await run(bus)
+    socket = await bus.service()
+    await socket.send_json(question(seq=4))
+    first = await bus.answer()
+    await socket.close()
+    socket = await bus.service()
+    let_go.set()
+    await until(lambda: "answered check-domain #4" in caplog.messages)
+
+    await socket.send_json(question(seq=4, delivery=2))
+
+    assert await bus.answer() == first
+    assert await bus.command() == {"action": "ack", "seq": 4}
+    assert "answered check-domain #4, delivery 2" in caplog.messages
 
 
 async def test_an_answer_of_several_events_numbers_them(bus, run):

@@ -6,7 +6,7 @@ import { EventBus } from "./eventbus.js";
 
 const PATIENCE = 5_000; // ms after which the page says that nobody has answered yet
 const NOBODY_ANSWERED =
-  "Nobody has answered yet. The question is stored. If no service is running now, ask again when one is.";
+  "Nobody has answered yet. The question is stored, and the answer appears here as soon as a service gives it.";
 const QUESTION_WAITS = "The bus cannot be reached. The question waits here and goes out as soon as the bus is back.";
 const CONNECTION = {
   connecting: "Connecting…",
@@ -155,7 +155,9 @@ function showAvailability({ name, availability, error }) {
 
 /** @param {{ name: string, registered: boolean, expiration?: string, error?: string }} result */
 function showRegistration({ name, registered, expiration, error }) {
-  if (!isAnswer("register-domain", name)) return;
+  // Sent twice, it is granted once and refused once; whichever comes first, the domain is registered.
+  const isGranted = registered && question?.name === "register-domain" && question.domain === name;
+  if (!isAnswer("register-domain", name) && !isGranted) return;
   const until = expiration ? ` until ${expiration.slice(0, 10)}` : ""; // a date, a date and time, or nothing
   if (registered) show(`${name} is registered${until}`, "good");
   else show(`${name} was not registered: ${error ?? "no reason was given"}`, "bad", true);

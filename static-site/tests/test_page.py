@@ -296,6 +296,22 @@ def test_an_unanswered_registration_can_be_sent_again(site: Page, bus: ObedientB
     assert bus.posts[1]["data"] == bus.posts[2]["data"]
 
 
+@pytest.mark.parametrize("granted_first", [True, False])
+def test_a_registration_that_was_sent_twice_is_one_whichever_answer_comes_first(
+    site: Page, bus: ObedientBus, granted_first: bool
+) -> None:
+    register(site, bus)
+    lose_patience(site)
+    site.get_by_role("button", name="Register").click()
+    bus.wait_for(lambda: len(bus.posts) == 3)
+
+    for registered in (granted_first, not granted_first):
+        bus.push("register-domain-completed", {"name": "example.com", "registered": registered})
+
+    expect(site.get_by_role("listitem")).to_have_count(6)
+    expect(status(site)).to_have_text("example.com is registered")
+
+
 def test_a_question_asked_while_the_bus_is_gone_waits_and_the_page_says_so(site: Page, bus: ObedientBus) -> None:
     bus.gone = True
     bus.close(1012)

@@ -50,6 +50,7 @@ class Visitor:
     """A client of the bus, as a page is one: it has a token, publishes, and is sent the events addressed to it."""
 
     def __init__(self, bus_url: str, socket: ClientConnection) -> None:
+        self.heard: list[dict[str, Any]] = []  # all that the bus has sent, and this visitor has read
         self._bus_url = bus_url
         self._socket = socket
         self._socket.send('{"action": "identify"}')
@@ -71,4 +72,5 @@ class Visitor:
         return self.next(f"{name}-completed")
 
     def _receive(self, within: float = 10) -> Any:
-        return json.loads(self._socket.recv(timeout=within))
+        self.heard.append(json.loads(self._socket.recv(timeout=within)))
+        return self.heard[-1]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -118,6 +120,33 @@ def test_a_service_that_fails_is_started_again(compose: Compose, service: str) -
 
     assert host["RestartPolicy"]["Name"] == "unless-stopped"
     assert host["Init"] is True
+
+
+# More than one of a kind.
+
+
+def test_three_instances_share_the_work_and_when_one_is_killed_the_others_finish_it(compose: Compose) -> None:
+    domains = [f"{secrets.token_hex(8)}.example" for _ in range(60)]
+
+    compose.run("up", "--wait", "--scale", "example-service=3")
+    with visit(compose.bus_url) as visitor:
+        for domain in domains[:30]:
+            visitor.publish("register-domain", {"name": domain})
+        instance, *others = compose.run("ps", "--quiet", "example-service").split()
+        subprocess.run(["docker", "kill", instance], check=True, capture_output=True, timeout=60)
+        for domain in domains[30:]:
+            visitor.publish("register-domain", {"name": domain})
+        for _ in domains:
+            visitor.next("register-domain-completed", within=60)  # a whole ack wait, and the other instance's work
+        visitor.ask("check-domain", domains[:1])
+        answers = [event["data"] for event in visitor.heard if event.get("name") == "register-domain-completed"]
+    printed = compose.run("logs", "--no-color", "example-service")
+    compose.run("up", "--wait", "--scale", "example-service=1")
+
+    assert len(others) == 2
+    assert sorted(answer["name"] for answer in answers) == sorted(domains)
+    assert all(answer["registered"] for answer in answers)
+    assert len(set(re.findall(r"(example-service-\d+)\s+\| answered register-domain", printed))) >= 2
 
 
 # What must last, lasts.

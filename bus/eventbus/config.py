@@ -40,6 +40,9 @@ class Settings:
         client_events: Names that clients may publish.
         max_event: Largest event, in bytes of JSON.
         max_body: Largest request body, in bytes.
+        max_batch: Most events in one request.
+        client_rate: Events that a client may publish in a second; 0 for no limit.
+        max_connections: WebSockets that may be open at once.
         send_buffer: Bytes waiting for one socket above which nothing more is written to it.
         identify_timeout: Seconds a connection has to identify or authenticate itself.
         heartbeat: Seconds between pings; who lets three of them pass without a sign of life is cut off.
@@ -62,6 +65,9 @@ class Settings:
     client_events: Patterns = ALL_BUT_ANSWERS
     max_event: int = 256 * 1024
     max_body: int = 1024 * 1024
+    max_batch: int = 1_000
+    client_rate: int = 50
+    max_connections: int = 10_000
     send_buffer: int = 1024 * 1024
     identify_timeout: float = 10.0
     heartbeat: float = 20.0
@@ -102,6 +108,9 @@ class Settings:
             client_events=env.patterns("EVENTBUS_CLIENT_EVENTS", ALL_BUT_ANSWERS),
             max_event=env.whole_number("EVENTBUS_MAX_EVENT", 256 * 1024, unit="bytes"),
             max_body=env.whole_number("EVENTBUS_MAX_BODY", 1024 * 1024, unit="bytes"),
+            max_batch=env.whole_number("EVENTBUS_MAX_BATCH", 1_000, unit="events"),
+            client_rate=env.whole_number("EVENTBUS_CLIENT_RATE", 50, unit="events a second", least=0),
+            max_connections=env.whole_number("EVENTBUS_MAX_CONNECTIONS", 10_000, unit="connections"),
             send_buffer=env.whole_number("EVENTBUS_SEND_BUFFER", 1024 * 1024, unit="bytes"),
             heartbeat=env.seconds("EVENTBUS_HEARTBEAT", 20.0),
             identify_timeout=env.seconds("EVENTBUS_IDENTIFY_TIMEOUT", 10.0),

@@ -80,7 +80,7 @@ def decode_draft(body: bytes, *, max_size: int) -> Draft:
     """
     if len(body) > max_size:
         raise TooLarge(f"the event has {len(body)} bytes; the limit is {max_size}")
-    text = _decode_text(body)
+    text = decode_text(body)
     try:
         draft = _decoder.decode(text)
     except msgspec.ValidationError as error:
@@ -102,8 +102,12 @@ def timestamp(unix_time: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{milliseconds:03}Z"
 
 
-def _decode_text(body: bytes) -> str:
-    """Decode and bound what a parser would choke on: msgspec passes invalid UTF-8 in `data` on, and recurses."""
+def decode_text(body: bytes) -> str:
+    """Decode and bound what a parser would choke on: msgspec passes invalid UTF-8 in `data` on, and recurses.
+
+    Raises:
+        NotJson: It is not UTF-8, or nested so deep that reading it could exhaust the stack.
+    """
     try:
         text = body.decode()
     except UnicodeDecodeError as error:

@@ -14,7 +14,7 @@ from aiohttp import web
 from .event import encode_event
 from .log import Appended, Log
 from .problems import NoRight, NotJson, TooLarge, TooSlow, Unavailable
-from .publishing import Publishing
+from .publishing import Publishing, is_batch
 from .query import names_within, whole_number
 from .routing import Service
 from .services import Services
@@ -48,7 +48,11 @@ class HttpApi:
         if self.draining:
             raise Unavailable("the bus is stopping; send the event again, with the same id")
         service = self._service(request) if "Authorization" in request.headers else None
-        return _json(_receipt(await self._publishing.publish(await _body(request), service)))
+        body, host = await _body(request), request.remote or ""
+        if is_batch(body):
+            appended = await self._publishing.publish_batch(body, service, host=host)
+            return _json({"events": [_receipt(each) for each in appended]})
+        return _json(_receipt(await self._publishing.publish(body, service, host=host)))
 
     async def read(self, request: web.Request) -> web.Response:
         """GET /events: what the log holds, for services."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from aiohttp import web
@@ -33,6 +34,6 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
         return _problem(status, status.phrase, "a defect of the bus; its log tells more", {})
 
 
-def _problem(status: HTTPStatus, title: str, detail: str, headers: dict[str, str]) -> web.Response:
+def _problem(status: HTTPStatus, title: str, detail: str, headers: Mapping[str, str]) -> web.Response:
     body = problem_json(status=status, title=title, detail=detail)
     return web.Response(status=status, body=body, content_type="application/problem+json", headers=headers)

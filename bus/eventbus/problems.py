@@ -8,6 +8,7 @@
     ├── TooSlow              408
     ├── TooLarge             413
     ├── NotAnEvent           422
+    ├── TooFast              429, Retry-After
     └── Unavailable          503, Retry-After
 
 Each is raised where it is known; no handler builds an error reply.
@@ -15,7 +16,9 @@ Each is raised where it is known; no handler builds an error reply.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import ClassVar
 
 import msgspec
@@ -30,7 +33,7 @@ class Problem(Exception):
 
     status: ClassVar[HTTPStatus]
     title: ClassVar[str]
-    headers: ClassVar[dict[str, str]] = {}
+    headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -56,7 +59,7 @@ class NoRight(Problem):
 
     status = HTTPStatus.UNAUTHORIZED
     title = "Authorization required"
-    headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": "Bearer"}
+    headers = MappingProxyType({"WWW-Authenticate": "Bearer"})
 
 
 class NotAllowed(Problem):
@@ -87,12 +90,28 @@ class NotAnEvent(Problem):
     title = "Not an event"
 
 
+class TooFast(Problem):
+    """A client publishes more than it may.
+
+    Args:
+        detail: As for every problem.
+        retry_after: Seconds after which it would pass.
+    """
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    title = "Too fast"
+
+    def __init__(self, detail: str, *, retry_after: int) -> None:
+        super().__init__(detail)
+        self.headers = {"Retry-After": str(retry_after)}
+
+
 class Unavailable(Problem):
     """The log cannot take events now, or the bus is draining: come back later."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     title = "Unavailable"
-    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+    headers = MappingProxyType({"Retry-After": "1"})
 
 
 def problem_json(*, status: HTTPStatus, title: str, detail: str) -> bytes:

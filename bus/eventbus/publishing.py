@@ -1,16 +1,32 @@
-"""What happens to an event that comes in: is it one, may its publisher publish it, and into the log with it."""
+"""What happens to events that come in: are they some, may their publisher publish them, and into the log with them."""
 
 from __future__ import annotations
+
+from collections import Counter
 
 import msgspec
 
 from .config import Settings
-from .event import Draft, decode_draft
+from .event import Draft, decode_draft, decode_text
 from .identities import Identities, address_of
-from .log import Appended, Log, Publisher
+from .log import Appended, Entry, Log, Publisher
 from .patterns import OWN
-from .problems import NoRight, NotAllowed
+from .problems import NoRight, NotAllowed, NotAnEvent, NotJson, Problem, TooLarge, Unavailable
+from .rate import ClientRate
 from .routing import Service
+
+MAX_WAITING = 64 * 1024 * 1024
+"""Bytes of requests that may wait for their commit, of all publishers together: more could fill the memory."""
+
+CLIENT = "client"
+"""The ``source`` of clients' events."""
+
+_split = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+
+def is_batch(body: bytes) -> bool:
+    """Is this an array of events, not one event?"""
+    return body.lstrip(b" \t\r\n").startswith(b"[")
 
 
 class Publishing:
@@ -19,28 +35,61 @@ class Publishing:
     Args:
         log: Where events go.
         identities: Whose clients may publish.
-        settings: How large an event may be, and what clients may publish.
+        settings: How much a request may hold, what clients may publish, and how fast.
     """
 
     def __init__(self, *, log: Log, identities: Identities, settings: Settings) -> None:
         self._log = log
         self._identities = identities
         self._settings = settings
+        self._rate = ClientRate(settings.client_rate)
+        self._waiting = 0  # bytes
 
-    async def publish(self, body: bytes, service: Service | None) -> Appended:
+    async def publish(self, body: bytes, service: Service | None, *, host: str) -> Appended:
         """Append the event that a request holds; it is durable when this returns.
 
         Args:
             body: The event, as JSON.
             service: Who publishes; none for a client, which is told by the token in the event's context.
+            host: The machine that the request came from.
 
         Raises:
             Problem: What is wrong with the event, or with who publishes it.
         """
-        draft = decode_draft(body, max_size=self._settings.max_event)
-        publisher = await self._authorize(draft, service)
-        [appended] = await self._log.append([(_addressed(draft), publisher)])
+        entry = await self._entry(body, service)
+        [appended] = await self._append([entry], size=len(body), host=host)
         return appended
+
+    async def publish_batch(self, body: bytes, service: Service | None, *, host: str) -> list[Appended]:
+        """Append all events of an array, or none of them; otherwise like `publish`.
+
+        Raises:
+            Problem: What is wrong with the first wrong one, which is named by its index from 0.
+        """
+        entries = []
+        for index, text in enumerate(self._texts(body)):
+            try:
+                entries.append(await self._entry(text, service))
+            except Problem as problem:
+                problem.detail = f"event {index} of the batch: {problem.detail}"
+                raise
+        return await self._append(entries, size=len(body), host=host)
+
+    def _texts(self, body: bytes) -> list[msgspec.Raw]:
+        try:
+            texts = _split(decode_text(body))
+        except msgspec.DecodeError as error:
+            raise NotJson(str(error)) from None
+        if not texts:
+            raise NotAnEvent("the batch is empty; it holds one event or more")
+        if len(texts) > self._settings.max_batch:
+            raise TooLarge(f"the batch has {len(texts)} events; the limit is {self._settings.max_batch}")
+        return texts
+
+    async def _entry(self, text: bytes | msgspec.Raw, service: Service | None) -> Entry:
+        draft = decode_draft(bytes(text), max_size=self._settings.max_event)
+        publisher = await self._authorize(draft, service)
+        return _addressed(draft), publisher
 
     async def _authorize(self, draft: Draft, service: Service | None) -> Publisher:
         """Find out who publishes, and whether it may publish this.
@@ -64,7 +113,23 @@ class Publishing:
                 "context.identifier is not a token that the bus issued, or it has expired; "
                 "identify over /ws to get one, or send a service's token as Authorization"
             )
-        return Publisher(source="client", scope=address_of(identifier))
+        return Publisher(source=CLIENT, scope=address_of(identifier))
+
+    async def _append(self, entries: list[Entry], *, size: int, host: str) -> list[Appended]:
+        """Append, unless clients are too fast or too much waits already.
+
+        Raises:
+            TooFast: A client, or all of a host.
+            Unavailable: The log cannot take it now.
+        """
+        self._rate.take(Counter(publisher.scope for _, publisher in entries if publisher.source == CLIENT), host=host)
+        if self._waiting + size > MAX_WAITING:
+            raise Unavailable("more events wait to be stored than can be held; send it again later, with the same id")
+        self._waiting += size
+        try:
+            return await self._log.append(entries)
+        finally:
+            self._waiting -= size
 
 
 def _addressed(draft: Draft) -> Draft:

@@ -58,6 +58,8 @@ class WebSocketApi:
             raise NotAllowed(f"pages from {request.headers['Origin']} may not connect; see EVENTBUS_ALLOWED_ORIGINS")
         if self._draining:
             raise Unavailable("the bus is stopping; connect again")
+        if len(self._connections) >= self.settings.max_connections:
+            raise Unavailable(f"all of {self.settings.max_connections} connections are taken; connect again later")
         socket = web.WebSocketResponse(compress=False, max_msg_size=MAX_COMMAND, autoping=False, autoclose=False)
         try:
             await socket.prepare(request)

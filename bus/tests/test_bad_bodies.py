@@ -66,7 +66,6 @@ async def test_a_body_that_is_not_json(bus: Bus, body: bytes) -> None:
     ("body", "said"),
     [
         (b"null", "object"),
-        (b'[{"name": "hi"}]', "object"),
         (b'"hi"', "object"),
         (b"{}", "name"),
         (b'{"name": 5}', "name"),

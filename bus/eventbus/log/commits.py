@@ -67,6 +67,9 @@ class Committer:
             jobs, self._waiting = self._waiting, []
             try:
                 await self._commit(jobs)
+            except sqlite3.OperationalError as error:  # a lock, the disk: none of them is at fault, and all would fail
+                for job in jobs:
+                    _finish(job, error=_explain(error))
             except Exception:
                 for job in jobs:  # one of them may be at fault: it must not fail the others
                     await self._commit_alone(job)

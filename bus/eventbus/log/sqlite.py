@@ -66,6 +66,9 @@ WHERE address IN (SELECT identifier FROM events WHERE seq <= :upto)
 _KEEP_IDENTITY = """
 INSERT INTO identities (address, expires) VALUES (?, ?) ON CONFLICT (address) DO UPDATE SET expires = excluded.expires
 """
+BUSY_SECONDS = 5.0
+"""Seconds to wait for another program that writes to the file."""
+
 _PROBE = 1 << 20  # bytes
 _SCAN = 5_000
 """Positions that one search for names looks at, before others that read have their turn."""
@@ -219,7 +222,7 @@ def _lock(file: Path) -> IO[str]:
 
 
 def _connect(file: Path) -> sqlite3.Connection:
-    return sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    return sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
 
 
 def _make_tables(db: sqlite3.Connection) -> None:

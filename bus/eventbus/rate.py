@@ -1,0 +1,81 @@
+"""How fast clients may publish, so that one program cannot push everybody's events out of the log.
+
+The generic cell rate algorithm (ITU-T I.371): of each publisher only one time is kept, the one at which what it has
+published so far would have come if it had kept to the rate. It may be that far ahead of its time, and no further.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+
+from .problems import TooFast
+
+BURST = 4.0
+"""Seconds of its rate that a publisher may be ahead of its time."""
+
+CLIENTS_OF_A_HOST = 10
+"""All clients of one host together may be as fast as so many: a program can identify itself as often as it likes."""
+
+_ROUNDING = 1e-6  # seconds: sums of fractions are not exact
+_REMEMBERED = 10_000
+"""So many may be kept before those that are not ahead of their time are forgotten: it makes no difference to them."""
+
+
+class ClientRate:
+    """Counts what clients publish.
+
+    Args:
+        rate: Events that a client may publish in a second; 0 for no limit.
+        clock: Seconds; only goes forward.
+    """
+
+    def __init__(self, rate: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate = rate
+        self._clock = clock
+        self._clients = _Arrivals()
+        self._hosts = _Arrivals()
+
+    def take(self, events: Mapping[str, int], *, host: str) -> None:
+        """Count events: of each client so many, all from one host.
+
+        A batch that is larger than a burst passes once all of the burst is there, and is waited off after that.
+
+        Raises:
+            TooFast: At least one of these is too fast; then nothing is counted.
+        """
+        if not self._rate or not events:
+            return
+        now, each = self._clock(), 1 / self._rate
+        wanted = [(self._clients, client, count * each) for client, count in events.items()]
+        wanted.append((self._hosts, host, sum(events.values()) * each / CLIENTS_OF_A_HOST))
+        wait = max(arrivals.wait(key, seconds, now) for arrivals, key, seconds in wanted)
+        if wait > _ROUNDING:
+            raise TooFast(
+                f"more than {self._rate} events a second, or {self._rate * CLIENTS_OF_A_HOST} from all clients of your "
+                f"host; send it again in {math.ceil(wait)} s, with the same id",
+                retry_after=math.ceil(wait),
+            )
+        for arrivals, key, seconds in wanted:
+            arrivals.add(key, seconds, now)
+
+
+class _Arrivals:
+    """Of each key the time, in seconds, at which what it has published would have come if it had kept to its rate."""
+
+    def __init__(self) -> None:
+        self._times: dict[str, float] = {}
+        self._sweep_at = _REMEMBERED
+
+    def wait(self, key: str, seconds: float, now: float) -> float:
+        """Tell how long what takes so many seconds at the key's rate must wait; 0 or less if not at all."""
+        ahead = max(self._times.get(key, now) - now, 0.0)
+        return ahead + min(seconds, BURST) - BURST
+
+    def add(self, key: str, seconds: float, now: float) -> None:
+        """Count what takes so many seconds at the key's rate."""
+        if len(self._times) >= self._sweep_at:
+            self._times = {each: time for each, time in self._times.items() if time > now}
+            self._sweep_at = max(_REMEMBERED, 2 * len(self._times))
+        self._times[key] = max(self._times.get(key, now), now) + seconds

@@ -1,0 +1,150 @@
+"""How fast clients may publish: each for itself, and all of one host together."""
+
+from __future__ import annotations
+
+import pytest
+from bus_under_test import ORIGIN, Bus, StartBus
+from eventbus.config import Settings
+from eventbus.log import open_log
+from eventbus.problems import TooFast
+from eventbus.rate import ClientRate
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def passes(rate: ClientRate, count: int = 1, *, client: str = "anna", host: str = "h") -> bool:
+    try:
+        rate.take({client: count}, host=host)
+    except TooFast:
+        return False
+    return True
+
+
+def test_a_client_may_publish_a_burst_and_then_at_its_rate() -> None:
+    clock = Clock()
+    rate = ClientRate(5, clock=clock)
+
+    assert [passes(rate) for _ in range(21)] == [True] * 20 + [False]
+    clock.now += 0.2
+    assert [passes(rate) for _ in range(2)] == [True, False]
+    clock.now += 1_000
+    assert [passes(rate) for _ in range(21)] == [True] * 20 + [False]
+
+
+def test_what_was_refused_is_not_counted_and_passes_when_it_was_told_to_come() -> None:
+    clock = Clock()
+    rate = ClientRate(1, clock=clock)
+    assert passes(rate, 4)
+
+    with pytest.raises(TooFast) as refusal:
+        rate.take({"anna": 3, "ben": 3}, host="h")
+
+    assert refusal.value.headers["Retry-After"] == "3"
+    assert passes(rate, 4, client="ben")
+    clock.now += 3
+    assert passes(rate, 3)
+
+
+def test_a_batch_larger_than_a_burst_passes_and_is_waited_off() -> None:
+    clock = Clock()
+    rate = ClientRate(1, clock=clock)
+
+    assert passes(rate, 10)
+    clock.now += 9
+    assert not passes(rate, 4)
+    clock.now += 1
+    assert passes(rate, 4)
+
+
+def test_all_clients_of_a_host_together_are_bounded_and_other_hosts_are_not_concerned() -> None:
+    rate = ClientRate(1, clock=Clock())
+
+    passed = sum(passes(rate, client=str(number)) for number in range(100))
+
+    assert passed == 40
+    assert passes(rate, client="anna", host="another")
+
+
+def test_without_a_limit_everything_passes() -> None:
+    assert passes(ClientRate(0, clock=Clock()), 1_000_000)
+
+
+def test_what_is_remembered_is_bounded_by_what_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eventbus.rate._REMEMBERED", 10)
+    clock = Clock()
+    rate = ClientRate(1, clock=clock)
+
+    for number in range(1000):
+        clock.now += 0.5
+        assert passes(rate, client=str(number), host=str(number))
+
+    assert len(rate._clients._times) <= 10
+
+
+@given(st.lists(st.tuples(st.floats(0, 3), st.integers(1, 6)), max_size=60))
+def test_over_any_time_no_more_pass_than_the_rate_and_one_burst_allow(steps: list[tuple[float, int]]) -> None:
+    clock = Clock()
+    rate = ClientRate(2, clock=clock)
+    passed: list[tuple[float, int]] = []
+
+    for seconds, count in steps:
+        clock.now += seconds
+        if passes(rate, count):
+            passed.append((clock.now, count))
+
+    for first, (start, _) in enumerate(passed):
+        for last in range(first, len(passed)):
+            total = sum(count for _, count in passed[first : last + 1])
+            assert total <= 2 * (passed[last][0] - start + 4) + 0.001
+
+
+# Over the wire.
+
+
+@pytest.fixture
+async def bus(start: StartBus) -> Bus:
+    return await start(open_log("memory:"), Settings(client_rate=1))
+
+
+async def test_a_client_that_is_too_fast_is_told_when_to_come_back(bus: Bus) -> None:
+    async with bus.client() as anna, bus.client() as ben:
+        events = [{"name": "hi", "context": {"identifier": anna.token}} for _ in range(5)]
+        for event in events[:4]:
+            assert (await bus.post(event)).status == 200
+
+        refused = await bus.post(events[4], Origin=ORIGIN)
+
+        assert (refused.status, refused.json["title"]) == (429, "Too fast")
+        assert 1 <= int(refused.headers["Retry-After"]) <= 2
+        assert refused.headers["Access-Control-Expose-Headers"] == "Retry-After"
+        await bus.publish("hi", token=ben.token)
+    assert len(await bus.events()) == 5
+
+
+async def test_a_batch_counts_each_of_its_events(bus: Bus) -> None:
+    token = await bus.new_token()
+    batch = [{"name": "hi", "context": {"identifier": token}}] * 3
+
+    assert [(await bus.post(batch)).status for _ in range(2)] == [200, 429]
+    assert len(await bus.events()) == 3
+
+
+async def test_services_have_no_limit(bus: Bus) -> None:
+    for _ in range(100):
+        await bus.publish("hi", service="the-service")
+
+
+async def test_another_identity_does_not_help_for_long(bus: Bus) -> None:
+    refused = 0
+    for _ in range(60):
+        event = {"name": "hi", "context": {"identifier": await bus.new_token()}}
+        refused += (await bus.post(event)).status == 429
+
+    assert refused > 0

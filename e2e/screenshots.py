@@ -22,13 +22,13 @@ def main() -> None:
         programs = Processes(Path(directory))
         try:
             browser = playwright.chromium.launch(**chromium_launch_options())
-            photograph(browser, programs, folder)
+            photograph(browser, programs, folder, log=Path(directory) / "events.db")
             browser.close()
         finally:
             programs.remove()
 
 
-def photograph(browser: Browser, programs: Processes, folder: Path) -> None:
+def photograph(browser: Browser, programs: Processes, folder: Path, *, log: Path) -> None:
     """Bring every page into a state, then take its picture; programs stop and start once for all pages."""
     for program in PROGRAMS:
         programs.start(program)
@@ -50,8 +50,13 @@ def photograph(browser: Browser, programs: Processes, folder: Path) -> None:
     programs.stop(EXAMPLE_SERVICE)
     take("5-checking", checking)
     take("6-nobody-answered", nobody_answered)
+    take("7-reloaded", reloaded)
     programs.stop(BUS)
-    take("7-offline", offline)
+    log.unlink()
+    programs.start(BUS)
+    take("8-events-are-gone", gone)
+    programs.stop(BUS)
+    take("9-offline", offline)
 
 
 def open_page(browser: Browser, url: str, size: str, scheme: str) -> Page:
@@ -91,6 +96,17 @@ def nobody_answered(page: Page) -> None:
     expect(journal(page).filter(has_text="…")).to_have_count(0)
     page.clock.fast_forward(5_000)
     expect(status(page)).to_contain_text("Nobody has answered yet")
+
+
+def reloaded(page: Page) -> None:
+    page.reload()
+    expect_connection(page, "Connected")
+    nobody_answered(page)
+
+
+def gone(page: Page) -> None:
+    page.clock.fast_forward(5_000)
+    expect(status(page)).to_contain_text("The bus has lost events")
 
 
 def offline(page: Page) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from playwright.sync_api import Page, expect
-from story import TAKEN, Wire, check, expect_connection, status
+from programs import BUS, EXAMPLE_SERVICE, Programs
+from story import TAKEN, Wire, check, expect_connection, fresh_domain, journal, status, stored_questions
 
 
 def test_a_reloaded_page_keeps_its_identity(page: Page) -> None:
@@ -28,10 +30,44 @@ def test_a_page_whose_token_the_bus_does_not_know_is_given_a_new_one(page: Page)
 
     page.evaluate(
         "key => sessionStorage.setItem(key, sessionStorage.getItem(key).replace(/token-../, 'token-'))",
-        page.evaluate("Object.keys(sessionStorage)[0]"),
+        page.evaluate("Object.keys(sessionStorage).find((key) => key.startsWith('eventbus session'))"),
     )
     page.reload()
     check(page, TAKEN)
 
     expect(status(page)).to_have_text(f"{TAKEN} is not available")
     assert len({identity["address"] for identity in wire.identities}) == 2
+
+
+@pytest.mark.needs_control
+def test_a_reload_in_the_middle_of_a_question_keeps_the_conversation(page: Page, programs: Programs) -> None:
+    programs.stop(EXAMPLE_SERVICE)
+    domain = fresh_domain()
+    page.goto("/")
+    check(page, domain)
+    expect(journal(page)).to_contain_text("#")
+
+    page.reload()
+    expect(status(page)).to_have_text(f"Checking {domain}…")
+    expect(journal(page)).to_have_count(1)
+    programs.start(EXAMPLE_SERVICE)
+
+    expect(status(page)).to_have_text(f"{domain} is available")
+    expect(journal(page)).to_have_count(2)
+
+
+@pytest.mark.needs_control
+@pytest.mark.network_errors
+def test_a_question_that_waits_for_the_bus_survives_a_reload(page: Page, programs: Programs) -> None:
+    domain = fresh_domain()
+    page.goto("/")
+    expect_connection(page, "Connected")
+    programs.stop(BUS)
+    check(page, domain)
+    expect(status(page)).to_contain_text("The bus cannot be reached")
+
+    page.reload()
+    programs.start(BUS)
+
+    expect(status(page)).to_have_text(f"{domain} is available")
+    assert len(stored_questions(programs, domain)) == 1

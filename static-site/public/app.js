@@ -2,12 +2,18 @@
 import { EventBus } from "./eventbus.js";
 
 /** @typedef {import("./eventbus.js").BusEvent} BusEvent */
-/** @typedef {{ name: string, domain: string, isStored: boolean, isLate: boolean, isAnswered: boolean }} Question */
+/**
+ * @typedef {{ name: string, domain: string, id?: string, isStored: boolean, isLate: boolean, isLost: boolean,
+ *             isAnswered: boolean }} Question
+ * @typedef {Pick<BusEvent, "id" | "name" | "seq" | "source">} Line one line of the story
+ */
 
 const PATIENCE = 5_000; // ms after which the page says that nobody has answered yet
 const NOBODY_ANSWERED =
   "Nobody has answered yet. The question is stored, and the answer appears here as soon as a service gives it.";
 const QUESTION_WAITS = "The bus cannot be reached. The question waits here and goes out as soon as the bus is back.";
+const LOST = "The bus has lost events, perhaps this question or its answer. Please ask again.";
+const LONGEST_STORY = 100;
 const CONNECTION = {
   connecting: "Connecting…",
   connected: "Connected",
@@ -27,15 +33,18 @@ const searchAgain = element("again", HTMLElement);
 const story = element("story", HTMLElement);
 
 /**
- * What the visitor asked last: only its answer may change the page. Undefined until the first question, so that what
- * was asked before a reload may still be answered; null after 'Search again', when no answer is wanted.
- * @type {Question | undefined | null}
+ * What the visitor asked last: only its answer may change the page. Null before the first question, and after 'Search
+ * again', when no answer is wanted.
+ * @type {Question | null}
  */
-let question;
+let question = null;
+/** @type {Line[]} */
+let lines = [];
 let patience = 0;
 
 const bus = connect(); // a promise: the forms work from the first moment, and what they send waits for it
 bus.catch((error) => show(`This page cannot find the event bus: ${error.message}`, "bad"));
+recallConversation();
 
 checkForm.addEventListener("submit", (submit) => {
   submit.preventDefault();
@@ -65,6 +74,7 @@ searchAgain.addEventListener("click", () => {
 
 function forget() {
   question = null;
+  keepConversation();
   show("");
 }
 
@@ -74,7 +84,7 @@ async function connect() {
   if (!config.ok) throw new Error(`config.json is answered by ${config.status}`);
   const bus = new EventBus((await config.json()).eventbus);
   for (const name of ["check-domain", "register-domain"]) {
-    bus.on(name, showProgress);
+    bus.on(name, noteQuestion);
     bus.on(name, noteInStory);
     bus.on(`${name}-completed`, noteInStory);
   }
@@ -85,6 +95,7 @@ async function connect() {
     connection.dataset.status = status;
     showProgress();
   });
+  bus.onGap(noteGap);
   bus.connect();
   return bus;
 }
@@ -95,19 +106,19 @@ async function connect() {
  * @param {unknown} data
  */
 async function ask(name, domain, data) {
-  const asked = { name, domain, isStored: false, isLate: false, isAnswered: false };
+  /** @type {Question} */
+  const asked = { name, domain, isStored: false, isLate: false, isLost: false, isAnswered: false };
   question = asked;
   beginWaiting();
   if (!connection.dataset.status) showProgress(); // config.json is under way: there is no bus yet to tell a listener
   try {
     const { id, seq } = await (await bus).send(name, data); // tells the listeners at once
     noteSeq(id, seq);
-    asked.isStored = true;
-    if (question === asked) beginWaiting();
-    showProgress();
+    if (question === asked) noteStored(asked);
   } catch (error) {
     if (question !== asked) return;
     asked.isAnswered = true;
+    keepConversation();
     show(`${domain}: ${/** @type {Error} */ (error).message}`, "bad");
   }
 }
@@ -132,12 +143,38 @@ function beginWaiting() {
   if (question) question.isLate = false;
 }
 
+/**
+ * The first time, this is what the visitor has just asked. It comes back from the bus only after a reload: then this
+ * page did not hear that it was stored.
+ * @param {BusEvent} event
+ */
+function noteQuestion({ id, seq }) {
+  if (question && seq === undefined) question.id = id;
+  else if (question?.id === id && !question.isStored) noteStored(question);
+  keepConversation();
+  showProgress();
+}
+
+/** @param {Question} question */
+function noteStored(question) {
+  question.isStored = true;
+  beginWaiting();
+  keepConversation();
+  showProgress();
+}
+
+function noteGap() {
+  if (question?.isStored) question.isLost = true;
+  showProgress();
+}
+
 function showProgress() {
   if (!question || question.isAnswered) return;
-  const { name, domain, isStored, isLate } = question;
-  const form = isLate && name === "register-domain"; // so that it can be sent again
+  const { name, domain, isStored, isLate, isLost } = question;
+  const form = (isLate || isLost) && name === "register-domain"; // so that it can be sent again
   const isOffline = connection.dataset.status === "reconnecting";
-  if (!isStored && (isLate || isOffline)) show(QUESTION_WAITS, "waiting", form);
+  if (isLost) show(LOST, "waiting", form);
+  else if (!isStored && (isLate || isOffline)) show(QUESTION_WAITS, "waiting", form);
   else if (isLate) show(NOBODY_ANSWERED, "waiting", form);
   else show(`${name === "check-domain" ? "Checking" : "Registering"} ${domain}…`, "busy");
 }
@@ -169,9 +206,9 @@ function showRegistration({ name, registered, expiration, error }) {
  * @param {string} domain
  */
 function isAnswer(name, domain) {
-  if (question === undefined) return true;
   if (question?.name !== name || question.domain !== domain || question.isAnswered) return false;
   question.isAnswered = true;
+  keepConversation();
   return true;
 }
 
@@ -188,10 +225,38 @@ function show(text, mood = "", withForm = false) {
   searchAgain.hidden = mood === "" || mood === "busy";
 }
 
+// What a reload keeps: the question that still waits for its answer, and the story.
+
+function keepConversation() {
+  try {
+    sessionStorage.setItem("conversation", JSON.stringify({ question, lines }));
+  } catch {} // then a reload begins anew
+}
+
+function recallConversation() {
+  try {
+    ({ question, lines } = { question, lines, ...JSON.parse(sessionStorage.getItem("conversation") ?? "{}") });
+  } catch {}
+  lines.forEach(addLine);
+  if (!question || question.isAnswered) return;
+  domainField.value = question.domain;
+  registerDomain.textContent = question.domain;
+  beginWaiting();
+  showProgress();
+}
+
 // What just happened: one line for each event.
 
-/** @param {BusEvent} event */
+/** @param {Line} event one that has its line already comes back from the bus, after a reload */
 function noteInStory({ id, name, seq, source }) {
+  if (seq !== undefined && noteSeq(id, seq)) return;
+  lines = [...lines, { id, name, seq, source }].slice(-LONGEST_STORY);
+  keepConversation();
+  addLine({ id, name, seq, source });
+}
+
+/** @param {Line} line */
+function addLine({ id, name, seq, source }) {
   const line = document.createElement("li");
   line.dataset.event = id;
   line.append(cell("seq", seq ? `#${seq}` : "…"), cell("name", name), cell("who", `from ${source ?? "this page"}`));
@@ -201,10 +266,16 @@ function noteInStory({ id, name, seq, source }) {
 /**
  * @param {string} id
  * @param {number} seq
+ * @returns {boolean} whether there is a line for this event
  */
 function noteSeq(id, seq) {
-  const line = story.querySelector(`[data-event="${CSS.escape(id)}"] .seq`);
-  if (line) line.textContent = `#${seq}`;
+  const line = lines.find((line) => line.id === id);
+  if (!line) return false;
+  line.seq = seq;
+  keepConversation();
+  const shown = story.querySelector(`[data-event="${CSS.escape(id)}"] .seq`);
+  if (shown) shown.textContent = `#${seq}`;
+  return true;
 }
 
 /**

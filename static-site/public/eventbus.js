@@ -27,6 +27,8 @@ export class EventBus {
   #handlers = new Map();
   /** @type {Set<(status: Status) => void>} */
   #statusHandlers = new Set();
+  /** @type {Set<() => void>} */
+  #gapHandlers = new Set();
   /** @type {Status} */
   #status = "closed";
   /** @type {Session} */
@@ -49,7 +51,10 @@ export class EventBus {
   constructor(url, { retryDelay = fullJitter } = {}) {
     this.url = url.replace(/\/$/, "");
     this.#retryDelay = retryDelay;
-    this.#session = this.#recall();
+    this.#session = this.#recall("session") ?? {};
+    for (const event of this.#recall("outbox") ?? []) {
+      this.#outbox.add({ event, renewed: false, resolve() {}, reject() {} }); // whoever waited for it is gone
+    }
   }
 
   get status() {
@@ -93,6 +98,16 @@ export class EventBus {
   }
 
   /**
+   * Call `handler` when the bus says that events for this page may be gone for good; call the result to stop.
+   * @param {() => void} handler
+   * @returns {() => void}
+   */
+  onGap(handler) {
+    this.#gapHandlers.add(handler);
+    return () => this.#gapHandlers.delete(handler);
+  }
+
+  /**
    * Tell this page's listeners at once, and the bus as soon as it can be reached.
    * @param {string} name
    * @param {unknown} [data]
@@ -105,6 +120,7 @@ export class EventBus {
     if (this.#status === "refused") throw new Error("the bus has refused this page");
     return new Promise((resolve, reject) => {
       this.#outbox.add({ event, renewed: false, resolve, reject });
+      this.#keepOutbox();
       this.#publishWaiting();
     });
   }
@@ -154,6 +170,7 @@ export class EventBus {
     this.#setStatus(status);
     for (const post of this.#outbox) post.reject(new Error(`the connection to the bus is ${status}`));
     this.#outbox.clear();
+    this.#keepOutbox();
   }
 
   /** @param {Status} status */
@@ -176,9 +193,11 @@ export class EventBus {
     clearTimeout(this.#socketTimer);
     this.#socketFailures = 0;
     const goesOn = resumed && epoch === this.#session.epoch;
+    const isNobody = this.#session.token !== undefined && !resumed; // what was addressed to it stays where it is
     const cursor = goesOn ? this.#session.after : seq;
     this.#remember({ token, epoch, after: gap && oldest !== undefined ? oldest - 1 : cursor });
     this.#setStatus("connected");
+    if (gap || isNobody) callAll(this.#gapHandlers, undefined);
     this.#resumePublishing();
   }
 
@@ -224,6 +243,7 @@ export class EventBus {
     if (mayPass(status)) return this.#publishLater(retryAfter);
     this.#publishFailures = 0;
     this.#outbox.delete(post);
+    this.#keepOutbox();
     if (status === 200) post.resolve(body);
     else post.reject(new Error(body.detail ?? `the bus answered ${status}`, { cause: body }));
     return true;
@@ -263,22 +283,37 @@ export class EventBus {
     }
   }
 
-  // What a reload keeps. Where storage is forbidden, a reload begins with a new identity.
+  // What a reload keeps. Where storage is forbidden or full, a reload begins anew.
 
   /** @param {Session} session */
   #remember(session) {
     this.#session = session;
+    this.#keep("session", session);
+  }
+
+  #keepOutbox() {
+    this.#keep("outbox", Array.from(this.#outbox, ({ event }) => event));
+  }
+
+  /**
+   * @param {"session" | "outbox"} what
+   * @param {unknown} value
+   */
+  #keep(what, value) {
     try {
-      sessionStorage.setItem(`eventbus ${this.url}`, JSON.stringify(session));
+      sessionStorage.setItem(`eventbus ${what} ${this.url}`, JSON.stringify(value));
     } catch {}
   }
 
-  /** @returns {Session} */
-  #recall() {
+  /**
+   * @param {"session" | "outbox"} what
+   * @returns {any} undefined if there is none
+   */
+  #recall(what) {
     try {
-      return parse(sessionStorage.getItem(`eventbus ${this.url}`) ?? "");
+      return JSON.parse(sessionStorage.getItem(`eventbus ${what} ${this.url}`) ?? "null") ?? undefined;
     } catch {
-      return {};
+      return undefined;
     }
   }
 }

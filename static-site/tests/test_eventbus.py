@@ -219,6 +219,25 @@ def test_a_reload_keeps_the_identity_and_the_place(client: Page, bus: ObedientBu
     assert bus.commands[1] == {"action": "identify", "token": "token-1", "after": 11, "epoch": "epoch-1"}
 
 
+def test_what_waited_to_be_sent_is_sent_after_a_reload_once(client: Page, bus: ObedientBus) -> None:
+    bus.gone = True
+    bus.close(1012)
+    client.wait_for_function("bus.status === 'reconnecting'")
+    client.evaluate("() => { for (const data of ['first', 'second']) bus.send('question', data); }")
+
+    client.reload()
+    bus.gone = False
+    client.evaluate(START)
+    send(client, "third")
+    client.reload()
+    client.evaluate(START)
+    send(client, "fourth")
+
+    assert [post["data"] for post in bus.posts] == ["first", "second", "third", "fourth"]
+    first, second, *_ = (post["id"] for post in bus.posts)
+    assert first.removesuffix("-1") == second.removesuffix("-2")
+
+
 def test_another_window_is_another_client(client: Page, bus: ObedientBus) -> None:
     other = client.context.new_page()
     other.goto(bus.url + "/blank")
@@ -274,7 +293,7 @@ def test_a_new_identity_begins_at_the_place_the_bus_names(client: Page, bus: Obe
     bus.push("answer", "first of the new log")
 
     has_heard(client, "first of the new log")
-    stored = client.evaluate("JSON.parse(sessionStorage.getItem('eventbus ' + location.origin))")
+    stored = client.evaluate("JSON.parse(sessionStorage.getItem('eventbus session ' + location.origin))")
     assert stored == {"token": "token-2", "epoch": "epoch-2", "after": 4}
 
 
@@ -297,6 +316,36 @@ def test_after_a_gap_it_begins_at_the_oldest_event_that_is_left(client: Page, bu
     bus.push("answer", "replayed", seq=5)
 
     has_heard(client, "replayed")
+
+
+@pytest.mark.parametrize("lost", ["events", "the identity"])
+def test_the_page_is_told_that_something_may_be_gone(client: Page, bus: ObedientBus, lost: str) -> None:
+    client.evaluate("() => { window.gaps = 0; bus.onGap(() => gaps++); }")
+    if lost == "events":
+        bus.identify_extra = {"gap": True, "oldest": 5}
+    else:
+        bus.resumes = False
+
+    bus.close(1012)
+
+    client.wait_for_function("gaps === 1")
+    assert client.evaluate("bus.status") == "connected"
+
+
+def test_the_page_is_told_of_no_gap_where_there_is_none(page: Page, bus: ObedientBus) -> None:
+    page.goto(bus.url + "/blank")
+    page.evaluate(START)
+    page.evaluate("() => { window.gaps = 0; window.stop = bus.onGap(() => gaps++); }")
+    connected(page)
+
+    bus.close(1012)
+    reconnected(page, bus, times=2)
+    page.evaluate("stop()")
+    bus.identify_extra = {"gap": True, "oldest": 5}
+    bus.close(1012)
+    reconnected(page, bus, times=3)
+
+    assert page.evaluate("gaps") == 0
 
 
 def test_a_listener_that_throws_stops_nobody_and_is_reported(client: Page, bus: ObedientBus) -> None:

@@ -431,3 +431,80 @@ def test_what_just_happened_lists_the_events_with_their_place_and_source(site: P
     expect(site.get_by_role("listitem")).to_have_text(
         ["#11check-domainfrom this page", "#12check-domain-completedfrom domain service"]
     )
+
+
+def test_a_reload_keeps_the_conversation(site: Page, bus: ObedientBus) -> None:
+    check(site, bus, "example.net")
+    answer(bus, "example.net", "not available")
+    check(site, bus, "example.com")
+    expect(site.get_by_role("listitem")).to_have_text(
+        [
+            "#11check-domainfrom this page",
+            "#12check-domain-completedfrom domain service",
+            "#13check-domainfrom this page",
+        ]
+    )
+    before = site.get_by_role("listitem").all_text_contents()
+
+    site.reload()
+
+    expect(status(site)).to_have_text("Checking example.com…")
+    expect(site.get_by_label("Domain name")).to_have_value("example.com")
+    assert site.get_by_role("listitem").all_text_contents() == before
+    lose_patience(site)
+    expect(status(site)).to_contain_text("Nobody has answered yet.")
+    answer(bus, "example.com")
+    expect(status(site)).to_have_text("example.com is available")
+
+
+def test_what_is_over_when_the_page_is_reloaded_is_over(site: Page, bus: ObedientBus) -> None:
+    check(site, bus, "example.com")
+    answer(bus, "example.com")
+    expect(status(site)).to_have_text("example.com is available")
+
+    site.reload()
+    expect(connection(site)).to_have_text("Connected")
+    answer(bus, "example.com", "not available")
+
+    expect(site.get_by_role("listitem")).to_have_count(3)
+    expect(status(site)).to_have_text("")
+
+
+def test_a_question_that_was_stored_while_the_page_was_reloaded_has_one_line(site: Page, bus: ObedientBus) -> None:
+    bus.answer_next(503)  # so that the page does not hear that it is stored
+    check(site, bus, "example.com")
+    site.reload()
+    expect(connection(site)).to_have_text("Connected")
+    bus.wait_for(lambda: len(bus.posts) == 2)
+
+    bus.push("check-domain", ["example.com"], id=bus.posts[0]["id"], source="client")
+
+    expect(site.get_by_role("listitem")).to_have_text(f"#{bus.head}check-domainfrom this page")
+    lose_patience(site)
+    expect(status(site)).to_contain_text("Nobody has answered yet.")
+
+
+def test_events_that_are_gone_are_said_to_who_waits_for_an_answer(site: Page, bus: ObedientBus) -> None:
+    check(site, bus, "example.com")
+    expect(site.get_by_role("listitem").last).to_contain_text("#")
+    bus.identify_extra = {"gap": True, "oldest": 50}
+    bus.close(1012)
+    site.clock.run_for(5_000)
+
+    expect(status(site)).to_have_text("The bus has lost events, perhaps this question or its answer. Please ask again.")
+    bus.identify_extra = {}
+    check(site, bus, "example.com")
+    expect(status(site)).to_have_text("Checking example.com…")
+
+
+def test_events_that_are_gone_do_not_concern_who_waits_for_nothing(site: Page, bus: ObedientBus) -> None:
+    check(site, bus, "example.com")
+    answer(bus, "example.com")
+    expect(status(site)).to_have_text("example.com is available")
+    bus.identify_extra = {"gap": True, "oldest": 50}
+    bus.close(1012)
+    expect(connection(site)).to_have_text("Reconnecting…")
+    site.clock.run_for(5_000)
+    expect(connection(site)).to_have_text("Connected")
+
+    expect(status(site)).to_have_text("example.com is available")

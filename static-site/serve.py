@@ -15,6 +15,7 @@ from aiohttp import web
 from eventbus.config import WILDCARD_HOSTS, ConfigError, Settings, origin
 from eventbus.listening import listen
 from eventbus.serving import create_runner, stop_signal
+from eventbus.tls import open_tls
 
 PUBLIC = Path(__file__).resolve().parent / "public"
 
@@ -33,12 +34,13 @@ def main() -> None:
 
 async def _serve(settings: Settings) -> None:
     stop = stop_signal()  # before the first word: whoever reads it may send the signal
+    tls = open_tls(settings)
     sockets = listen(settings.file_server_host, settings.file_server_port, setting="HTTP_FILE_SERVER")
     runner = create_runner(create_app(settings.public_url))
     await runner.setup()
     try:
         for socket in sockets:
-            await web.SockSite(runner, socket).start()
+            await web.SockSite(runner, socket, ssl_context=tls).start()
         logger.info("Open %s in a browser", _address(settings))
         await stop.wait()
     finally:
@@ -48,7 +50,7 @@ async def _serve(settings: Settings) -> None:
 def _address(settings: Settings) -> str:
     """Name an address of this site that the bus lets pages come from: from another one a page could not connect."""
     host = "localhost" if settings.file_server_host in WILDCARD_HOSTS else settings.file_server_host
-    own = origin(host, settings.file_server_port)
+    own = origin(host, settings.file_server_port, settings.scheme)
     return own if own in settings.allowed_origins else min(settings.allowed_origins)
 
 

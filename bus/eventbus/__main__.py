@@ -15,6 +15,7 @@ from .listening import listen
 from .log import open_log
 from .services import load_services
 from .serving import create_runner, expect_many_connections, stop_signal
+from .tls import open_tls
 
 logger = logging.getLogger("eventbus")
 
@@ -31,6 +32,7 @@ def main() -> None:
 
 async def _serve(settings: Settings) -> None:
     services = load_services(settings.services, os.environ)
+    tls = open_tls(settings)
     sockets = listen(settings.host, settings.port, setting="HTTP_EVENTBUS_SERVER")
     app = create_app(log=open_log(settings.log), services=services, settings=settings)
     stop = stop_signal()
@@ -39,7 +41,7 @@ async def _serve(settings: Settings) -> None:
     await runner.setup()
     try:
         for socket in sockets:
-            await web.SockSite(runner, socket).start()
+            await web.SockSite(runner, socket, ssl_context=tls).start()
         logger.info("bus ready at %s, log in %s", settings.public_url, settings.log)
         await _until_stopped(app, stop)
         logger.info("bus stopping")

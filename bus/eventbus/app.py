@@ -41,7 +41,7 @@ def create_app(*, log: Log, services: Services | None = None, settings: Settings
     identities = Identities(log, lifetime=settings.identity_lifetime)
     hub = Hub(log)
     publishing = Publishing(log=log, identities=identities, settings=settings)
-    http = HttpApi(publishing=publishing, log=log, services=services)
+    http = HttpApi(publishing=publishing, log=log, services=services, trusted_proxies=settings.trusted_proxies)
     groups = Groups(log, ack_wait=settings.ack_wait, max_deliveries=settings.max_deliveries)
     admission = Admission(log=log, hub=hub, groups=groups, identities=identities, services=services)
     sockets = WebSocketApi(admission=admission, cors=cors, settings=settings)

@@ -9,6 +9,7 @@ import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from .patterns import Patterns
 
@@ -36,6 +37,9 @@ class Settings:
         public_url: What the browser is told; the same as `url` unless something stands in front of the bus.
         log: Which log, such as ``"sqlite:data/events.db"``; see `eventbus.log.open_log`.
         services: Path of the services file.
+        tls_cert: Path of the certificate chain that the bus and the static site show; none for http.
+        tls_key: Path of its private key.
+        trusted_proxies: Where a web server may stand whose word about who it speaks for is believed.
         allowed_origins: Origins whose pages may use the bus, such as ``"http://localhost:3000"``.
         client_events: Names that clients may publish.
         max_event: Largest event, in bytes of JSON.
@@ -61,6 +65,9 @@ class Settings:
     public_url: str = "http://localhost:3001"
     log: str = "sqlite:data/events.db"
     services: str = "services.json"
+    tls_cert: str = ""
+    tls_key: str = ""
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     allowed_origins: frozenset[str] = frozenset({"http://localhost:3000"})
     client_events: Patterns = ALL_BUT_ANSWERS
     max_event: int = 256 * 1024
@@ -92,18 +99,24 @@ class Settings:
         file_server_port = env.port("HTTP_FILE_SERVER_PORT", 3000)
         host = env.host("HTTP_EVENTBUS_SERVER_HOST", "localhost")
         port = env.port("HTTP_EVENTBUS_SERVER_PORT", 3001)
-        url = env.url("EVENTBUS_URL", origin("localhost" if host in WILDCARD_HOSTS else host, port))
+        tls_cert, tls_key = env.both("EVENTBUS_TLS_CERT", "EVENTBUS_TLS_KEY")
+        scheme = "https" if tls_cert else "http"
+        own_url = origin("localhost" if host in WILDCARD_HOSTS else host, port, scheme)
+        url = env.url("EVENTBUS_URL", own_url, scheme=scheme)
         return cls(
             file_server_host=file_server_host,
             file_server_port=file_server_port,
             host=host,
             port=port,
             url=url,
-            public_url=env.url("EVENTBUS_PUBLIC_URL", url),
+            public_url=env.url("EVENTBUS_PUBLIC_URL", url, scheme=scheme),
             log=env.text("EVENTBUS_LOG", "sqlite:data/events.db"),
             services=env.text("EVENTBUS_SERVICES", "services.json"),
+            tls_cert=tls_cert,
+            tls_key=tls_key,
+            trusted_proxies=env.networks("EVENTBUS_TRUSTED_PROXIES"),
             allowed_origins=env.origins(
-                "EVENTBUS_ALLOWED_ORIGINS", default_origins(file_server_host, file_server_port)
+                "EVENTBUS_ALLOWED_ORIGINS", default_origins(file_server_host, file_server_port, scheme)
             ),
             client_events=env.patterns("EVENTBUS_CLIENT_EVENTS", ALL_BUT_ANSWERS),
             max_event=env.whole_number("EVENTBUS_MAX_EVENT", 256 * 1024, unit="bytes"),
@@ -121,6 +134,11 @@ class Settings:
             retention_seconds=env.seconds("EVENTBUS_RETENTION_SECONDS", 7 * 24 * 60 * 60.0, or_none=True),
         )
 
+    @property
+    def scheme(self) -> str:
+        """What the bus and the static site speak: ``"http"``, or ``"https"`` if there is a certificate."""
+        return "https" if self.tls_cert else "http"
+
 
 def origin(host: str, port: int, scheme: str = "http") -> str:
     """Write a server's origin as a browser does: no default port, IPv6 addresses in brackets (RFC 6454, 6.2)."""
@@ -128,10 +146,10 @@ def origin(host: str, port: int, scheme: str = "http") -> str:
     return f"{scheme}://{bracketed.lower()}" + ("" if port == DEFAULT_PORTS[scheme] else f":{port}")
 
 
-def default_origins(host: str, port: int) -> frozenset[str]:
+def default_origins(host: str, port: int, scheme: str = "http") -> frozenset[str]:
     """The static site under each of the names by which its own machine knows it."""
     hosts = {"localhost", "127.0.0.1", "::1"} | ({host} - set(WILDCARD_HOSTS))
-    return frozenset(origin(host, port) for host in hosts)
+    return frozenset(origin(host, port, scheme) for host in hosts)
 
 
 class _Reader:
@@ -142,6 +160,14 @@ class _Reader:
 
     def text(self, name: str, default: str) -> str:
         return self._environ.get(name, "").strip() or default
+
+    def both(self, name: str, other: str) -> tuple[str, str]:
+        """Two that mean nothing without each other."""
+        values = self.text(name, ""), self.text(other, "")
+        if any(values) and not all(values):
+            missing, given = (name, other) if values[1] else (other, name)
+            raise ConfigError(f"{missing} is not set, but {given} is: set both, or neither")
+        return values
 
     def host(self, name: str, default: str) -> str:
         value = self.text(name, default).strip("[]")
@@ -172,11 +198,13 @@ class _Reader:
             raise self._wrong(name, value, f"expected a number of seconds above 0, such as 10 or 0.5{zero}")
         return float(value)
 
-    def url(self, name: str, default: str) -> str:
+    def url(self, name: str, default: str, *, scheme: str) -> str:
         value = self.text(name, default)
         parts = _split_origin(value)
         if parts is None:
             raise self._wrong(name, value, "expected http:// or https://, a host and perhaps a port, and no path")
+        if scheme == "https" and parts[2] == "http":
+            raise self._wrong(name, value, "expected https://, as EVENTBUS_TLS_CERT is set")
         return origin(*parts)
 
     def origins(self, name: str, default: frozenset[str]) -> frozenset[str]:
@@ -190,6 +218,14 @@ class _Reader:
         if parts is None:
             raise self._wrong(name, text or ",", "expected origins such as http://localhost:3000, a comma between two")
         return origin(*parts)
+
+    def networks(self, name: str) -> tuple[IPv4Network | IPv6Network, ...]:
+        value = self.text(name, "")
+        try:
+            return tuple(ip_network(part.strip()) for part in value.split(",")) if value else ()
+        except ValueError as error:
+            example = "expected addresses or networks such as 127.0.0.1 or 10.0.0.0/8, a comma between two"
+            raise self._wrong(name, value, f"{error}; {example}") from None
 
     def patterns(self, name: str, default: Patterns) -> Patterns:
         value = self.text(name, "")

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Collection
 
 import msgspec
 from aiohttp import web
 
 from .event import encode_event
+from .forwarded import Network, sending_host
 from .log import Appended, Log
 from .problems import NoRight, NotJson, TooLarge, TooSlow, Unavailable
 from .publishing import Publishing, is_batch
@@ -32,15 +34,19 @@ class HttpApi:
         publishing: What happens to an event that comes in.
         log: Where events are read.
         services: Which services may publish and read.
+        trusted_proxies: Where web servers may stand that speak for others.
 
     Attributes:
         draining: True once the bus is about to stop: it takes nothing more.
     """
 
-    def __init__(self, *, publishing: Publishing, log: Log, services: Services) -> None:
+    def __init__(
+        self, *, publishing: Publishing, log: Log, services: Services, trusted_proxies: Collection[Network] = ()
+    ) -> None:
         self._publishing = publishing
         self._log = log
         self._services = services
+        self._trusted_proxies = trusted_proxies
         self.draining = False
 
     async def publish(self, request: web.Request) -> web.Response:
@@ -48,7 +54,7 @@ class HttpApi:
         if self.draining:
             raise Unavailable("the bus is stopping; send the event again, with the same id")
         service = self._service(request) if "Authorization" in request.headers else None
-        body, host = await _body(request), request.remote or ""
+        body, host = await _body(request), self._host(request)
         if is_batch(body):
             appended = await self._publishing.publish_batch(body, service, host=host)
             return _json({"events": [_receipt(each) for each in appended]})
@@ -72,6 +78,10 @@ class HttpApi:
             raise Unavailable("the bus is stopping")
         await self._log.check()
         return _json({"status": "ready"})
+
+    def _host(self, request: web.Request) -> str:
+        forwarded = request.headers.getall("X-Forwarded-For", [])
+        return sending_host(request.remote or "", forwarded, trusted=self._trusted_proxies)
 
     def _service(self, request: web.Request) -> Service:
         """Find the service by ``TOKEN``, as in 2014, or ``Bearer TOKEN`` (RFC 6750, 2.1)."""

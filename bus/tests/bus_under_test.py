@@ -70,7 +70,7 @@ class Bus:
 
     @property
     def address(self) -> tuple[str, int]:
-        host, port = self.url.removeprefix("http://").split(":")
+        host, port = self.url.partition("://")[2].split(":")
         return host, int(port)
 
     async def request(self, method: str, path: str, **options: Any) -> Answer:
@@ -196,7 +196,8 @@ async def start_process(http: ClientSession, environ: Mapping[str, str], *, pref
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    return BusProcess(process, f"http://127.0.0.1:{port}", http)
+    scheme = "https" if "EVENTBUS_TLS_CERT" in environ else "http"
+    return BusProcess(process, f"{scheme}://127.0.0.1:{port}", http)
 
 
 def free_port() -> int:

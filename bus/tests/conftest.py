@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
+from ssl import SSLContext
 from typing import Any
 
 import pytest
@@ -62,13 +63,13 @@ async def start(http: ClientSession) -> AsyncIterator[StartBus]:
     """Start a bus in this process: `await start(log, settings)`."""
     async with AsyncExitStack() as stack:
 
-        async def start(log: Log, settings: Any = None) -> Bus:
+        async def start(log: Log, settings: Any = None, *, tls: SSLContext | None = None) -> Bus:
             runner = create_runner(create_app(log=log, services=SERVICES, settings=settings))
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
-            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
             host, port = runner.addresses[0][:2]
-            return Bus(f"http://{host}:{port}", http)
+            return Bus(f"{'https' if tls else 'http'}://{host}:{port}", http)
 
         yield start
 

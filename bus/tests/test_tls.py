@@ -1,10 +1,9 @@
-"""TLS in the bus itself: a real CA, made by `make-certificates` as for `make start-tls`, and trusted by whoever connects."""
+"""TLS in the bus itself, with a real CA, made as for `make start-tls` and trusted by whoever connects."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
 import shutil
 import signal
 import socket
@@ -288,4 +287,4 @@ def test_certificates_are_made_once_for_the_same_names(tmp_path: Path) -> None:
 
 def test_no_key_but_the_servers_is_left_and_strangers_cannot_read_it(certificates: Path) -> None:
     assert {path.name for path in certificates.iterdir()} == {"ca.pem", "names", "server.key", "server.pem"}
-    assert os.stat(certificates / "server.key").st_mode & 0o007 == 0
+    assert (certificates / "server.key").stat().st_mode & 0o007 == 0

@@ -58,7 +58,8 @@ class Settings:
 def _eventbus_url(env: Mapping[str, str]) -> str:
     url = env.get("EVENTBUS_URL")
     if url is None:
-        return f"http://{_host(env)}:{_port(env)}"
+        scheme = "https" if "EVENTBUS_TLS_CERT" in env else "http"  # the bus's own setting
+        return f"{scheme}://{_host(env)}:{_port(env)}"
     match = re.fullmatch(r"(https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?)/?", url.lower())
     if match is None or not _is_port(match[2] or "80"):
         raise _wrong("EVENTBUS_URL", url, "expected http:// or https://, a host and perhaps a port, and no path")

@@ -29,9 +29,7 @@ class Compose:
         settings: Variables that the shell of ``docker compose`` has set; no others are.
     """
 
-    def __init__(
-        self, directory: Path, *, files: tuple[str, ...] = ("docker-compose.yml",), tls: bool = False
-    ) -> None:
+    def __init__(self, directory: Path, *, files: tuple[str, ...] = ("docker-compose.yml",), tls: bool = False) -> None:
         shutil.copytree(ROOT, directory, ignore=NOT_COPIED)
         self.directory = directory
         self.settings = free_ports()

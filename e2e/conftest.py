@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from browser import chromium_launch_options
 from machine import ARTIFACTS
-from playwright.sync_api import BrowserContext, ConsoleMessage, Page, WebError, expect
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Playwright, WebError, expect
 from programs import PROGRAMS, TARGETS, Demo, Programs, running_demo
 from trust import make_home
 
@@ -47,6 +47,12 @@ def demo(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) 
     target, tls = pytestconfig.getoption("--target"), pytestconfig.getoption("--tls")
     with running_demo(target, tmp_path_factory.mktemp("demo"), tls=tls) as demo:
         yield demo
+
+
+@pytest.fixture(scope="session")
+def playwright(demo: Demo, playwright: Playwright) -> Playwright:
+    """Start Playwright's own program after the demo, whose CA it is to trust: it repeats requests for a story."""
+    return playwright
 
 
 @pytest.fixture(scope="session")

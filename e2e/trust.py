@@ -21,12 +21,14 @@ def make_certificates(folder: Path) -> None:
 
 @contextmanager
 def trusted(ca: Path) -> Iterator[None]:
-    """Let Python programs trust a CA for a while: this one, and those that are started meanwhile."""
-    os.environ["SSL_CERT_FILE"] = str(ca)
+    """Let programs trust a CA for a while: this one, and those in Python or Node.js that are started meanwhile."""
+    variables = {"SSL_CERT_FILE": str(ca), "NODE_EXTRA_CA_CERTS": str(ca)}
+    os.environ.update(variables)
     try:
         yield
     finally:
-        del os.environ["SSL_CERT_FILE"]
+        for name in variables:
+            del os.environ[name]
 
 
 def make_home(ca: Path, directory: Path) -> Path:

@@ -53,6 +53,7 @@ class Settings:
         identity_lifetime: Seconds an identity lives after its last socket closed or its last publish.
         ack_wait: Seconds a member of a group has to ack an event.
         max_deliveries: Deliveries of an event to a group, after which it becomes a dead letter.
+        deduplication_seconds: Seconds within which a repeated id is a duplicate, if its event is kept so long.
         retention_events: Events that the log keeps; 0 if all.
         retention_seconds: Seconds that the log keeps an event; 0 if for ever.
     """
@@ -81,6 +82,7 @@ class Settings:
     identity_lifetime: float = 24 * 60 * 60.0
     ack_wait: float = 30.0
     max_deliveries: int = 5
+    deduplication_seconds: float = 24 * 60 * 60.0
     retention_events: int = 1_000_000
     retention_seconds: float = 7 * 24 * 60 * 60.0
 
@@ -130,6 +132,7 @@ class Settings:
             identity_lifetime=env.seconds("EVENTBUS_IDENTITY_LIFETIME", 24 * 60 * 60.0),
             ack_wait=env.seconds("EVENTBUS_ACK_WAIT", 30.0),
             max_deliveries=env.whole_number("EVENTBUS_MAX_DELIVERIES", 5, unit="deliveries"),
+            deduplication_seconds=env.seconds("EVENTBUS_DEDUPLICATION_SECONDS", 24 * 60 * 60.0),
             retention_events=env.whole_number("EVENTBUS_RETENTION_EVENTS", 1_000_000, unit="events", least=0),
             retention_seconds=env.seconds("EVENTBUS_RETENTION_SECONDS", 7 * 24 * 60 * 60.0, or_none=True),
         )

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from eventbus.config import ConfigError
 from eventbus.event import Draft, Event, timestamp
-from eventbus.log import READ_BYTES, READ_LIMIT, TRIM_STEP, Appended, Log, Publisher, follow, open_log
+from eventbus.log import READ_BYTES, READ_LIMIT, TRIM_STEP, WINDOW, Appended, Log, Publisher, follow, open_log
 from eventbus.patterns import EVERYTHING, Patterns
 
 ANNA = Publisher(source="client", scope="client-anna")
@@ -125,6 +125,24 @@ async def test_nobody_can_occupy_the_ids_of_another_publisher(log: Log) -> None:
         assert not appended.duplicate
 
     assert len(await names(log)) == 3
+
+
+async def test_a_repeated_id_is_a_new_event_once_the_window_has_passed(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = time.time() + WINDOW + 1
+    [first] = await append(log, draft(id="1"))
+
+    monkeypatch.setattr(time, "time", lambda: later)
+    [second] = await append(log, draft(id="1"))
+    [third] = await append(log, draft(id="1"))
+
+    assert (second.seq > first.seq, second.duplicate) == (True, False)
+    assert (third.seq, third.duplicate) == (second.seq, True)
+
+    await log.trim(keep=1, since="")
+    [fourth] = await append(log, draft(id="1"))
+    assert (fourth.seq, fourth.duplicate) == (second.seq, True)
 
 
 async def test_appends_from_many_publishers_are_all_kept_once(log: Log) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import ClientConnectionError
-from bus_under_test import ORIGIN, Bus, StartProcess
+from bus_under_test import ORIGIN, PATIENCE, Bus, StartProcess
 
 HANDSHAKE = (
     b"GET /ws HTTP/1.1\r\nHost: bus\r\nUpgrade: websocket\r\nConnection: Upgrade, close\r\n"
@@ -63,6 +63,17 @@ async def test_what_happened_before_a_restart_still_counts(run: StartProcess) ->
 
         assert (anna.token, again) == (token, {"id": "1", "seq": first["seq"], "duplicate": True})
     assert [event["id"] for event in await bus.events()] == ["1"]
+
+
+async def test_the_window_in_which_an_id_counts_is_a_setting(run: StartProcess) -> None:
+    bus = await run(EVENTBUS_DEDUPLICATION_SECONDS="0.001")
+    first = await bus.publish("hi", service="the-service", id="1")
+
+    async with asyncio.timeout(PATIENCE):
+        while (again := await bus.publish("hi", service="the-service", id="1")).get("duplicate"):
+            pass
+
+    assert again["seq"] > first["seq"]
 
 
 # Stopping

@@ -20,9 +20,11 @@ READ_LIMIT = 256
 READ_BYTES = 1024 * 1024
 """Data after which a read ends: bounds what a reader holds in memory."""
 
-
 TRIM_STEP = 500
 """Events that go in one step of trimming."""
+
+WINDOW = 24 * 60 * 60.0
+"""Seconds within which a repeated id is a duplicate, if nothing else is said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +82,11 @@ class Log(Protocol):
         """The newest ``seq`` that retention took, and with it all older ones; 0 if none. It may be about to go."""
 
     async def append(self, entries: Sequence[Entry]) -> list[Appended]:
-        """Store all or none; return once they are durable. A repeated id is a duplicate, not an error."""
+        """Store all or none; return once they are durable.
+
+        An id that its publisher has used within the de-duplication window, for an event that is still kept, is a
+        duplicate and no error.
+        """
 
     async def read(
         self, *, after: int, limit: int, names: Patterns | None = None, address: str | None = None
@@ -127,11 +133,12 @@ class Log(Protocol):
         """Finish what is under way, then let go of the files."""
 
 
-def open_log(url: str) -> Log:
+def open_log(url: str, *, window: float = WINDOW) -> Log:
     """Open the log that a setting names.
 
     Args:
         url: ``memory:``, ``sqlite:PATH`` or ``sqlite:PATH?sync=normal``.
+        window: Seconds within which a repeated id is a duplicate.
 
     Raises:
         ConfigError: It names no log, or one that cannot be opened.
@@ -142,10 +149,10 @@ def open_log(url: str) -> Log:
     kind, _, rest = url.partition(":")
     path, _, option = rest.partition("?")
     if url == "memory:":
-        return MemoryLog()
+        return MemoryLog(window=window)
     if kind == "sqlite" and path and option in ("", "sync=normal", "sync=full"):
         try:
-            return SqliteLog(path, sync=option.removeprefix("sync=") or "full")
+            return SqliteLog(path, sync=option.removeprefix("sync=") or "full", window=window)
         except OSError as error:
             reason = f"{error.filename}: {error.strerror}; name a file that can be made" if error.errno else error
             raise ConfigError(f"EVENTBUS_LOG={url}: {reason}") from None

@@ -9,7 +9,7 @@ from itertools import islice, takewhile
 
 from ..event import Draft, Event, timestamp
 from ..patterns import Patterns
-from . import TRIM_STEP, Appended, Entry, GroupKey, Publisher, take
+from . import TRIM_STEP, WINDOW, Appended, Entry, GroupKey, Publisher, take
 from .head import Head
 
 
@@ -18,15 +18,18 @@ class MemoryLog:
 
     Args:
         capacity: Events kept; above it the oldest tenth goes.
+        window: Seconds within which a repeated id is a duplicate.
     """
 
-    def __init__(self, *, capacity: int = 100_000) -> None:
+    def __init__(self, *, capacity: int = 100_000, window: float = WINDOW) -> None:
         self.epoch = secrets.token_hex(8)
         self.trimmed = 0
         self._capacity = capacity
+        self._window = window
         self._head = Head(0)
         self._events: list[Event] = []
-        self._seqs: dict[tuple[str, str], int] = {}  # the same events by (scope, id), oldest first
+        self._scopes: list[str] = []  # their publishers'
+        self._known: dict[tuple[str, str], Event] = {}  # the newest event of each scope and id
         self._identities: dict[str, float] = {}
         self._lost: dict[str, int] = {}  # the newest event of each client that was trimmed
         self._places: dict[GroupKey, bytes] = {}
@@ -87,33 +90,34 @@ class MemoryLog:
         pass  # and has no files
 
     def _append(self, draft: Draft, publisher: Publisher) -> Appended:
-        key = (publisher.scope, draft.id)
-        if key in self._seqs:
-            return Appended(id=draft.id, seq=self._seqs[key], duplicate=True)
-        seq = self.head + 1
-        self._seqs[key] = seq
-        self._events.append(
-            Event(
-                name=draft.name,
-                data=draft.data,
-                context=draft.context,
-                id=draft.id,
-                seq=seq,
-                time=timestamp(time.time()),
-                source=publisher.source,
-            )
+        now, key = time.time(), (publisher.scope, draft.id)
+        first = self._known.get(key)
+        if first and first.time >= timestamp(now - self._window):
+            return Appended(id=draft.id, seq=first.seq, duplicate=True)
+        event = Event(
+            name=draft.name,
+            data=draft.data,
+            context=draft.context,
+            id=draft.id,
+            seq=self.head + 1,
+            time=timestamp(now),
+            source=publisher.source,
         )
+        self._known[key] = event
+        self._events.append(event)
+        self._scopes.append(publisher.scope)
         if len(self._events) > self._capacity:
             self._let_go(len(self._events) - self._capacity * 9 // 10)
-        self._head.advance(seq)
-        return Appended(id=draft.id, seq=seq)
+        self._head.advance(event.seq)
+        return Appended(id=draft.id, seq=event.seq)
 
     def _let_go(self, count: int) -> None:
         """Trim the oldest events, and remember whose they were."""
-        gone, self._events = self._events[:count], self._events[count:]
-        for event, key in zip(gone, list(islice(self._seqs, count)), strict=True):
-            del self._seqs[key]
+        for event, scope in zip(self._events[:count], self._scopes[:count], strict=True):
+            if self._known[scope, event.id] is event:
+                del self._known[scope, event.id]
             self.trimmed = event.seq
             address = event.context.get("identifier", "")
             if address in self._identities:
                 self._lost[address] = event.seq
+        del self._events[:count], self._scopes[:count]

@@ -18,13 +18,13 @@ import msgspec
 from ..event import Draft, Event, timestamp
 from ..patterns import EVERYTHING, OWN, Patterns
 from ..problems import Unavailable
-from . import READ_BYTES, TRIM_STEP, Appended, Entry, GroupKey, Publisher, take
+from . import READ_BYTES, TRIM_STEP, WINDOW, Appended, Entry, GroupKey, Publisher, take
 from .commits import Committer
 from .head import Head
 
 T = TypeVar("T")
 
-_VERSION = 1  # of the schema below
+_VERSION = 2  # of the schema below
 _SCHEMA = """
 CREATE TABLE meta (epoch TEXT NOT NULL, trimmed INTEGER NOT NULL, probe BLOB);
 INSERT INTO meta (epoch, trimmed) VALUES (lower(hex(randomblob(8))), 0);
@@ -37,9 +37,9 @@ CREATE TABLE events (
     context TEXT NOT NULL,
     identifier TEXT,                        -- the context's, to find one client's events
     time TEXT NOT NULL,
-    source TEXT NOT NULL,
-    UNIQUE (scope, id)
+    source TEXT NOT NULL
 );
+CREATE INDEX events_by_id ON events (scope, id, time);
 CREATE INDEX events_by_identifier ON events (identifier, seq) WHERE identifier IS NOT NULL;
 CREATE TABLE identities (
     address TEXT PRIMARY KEY,
@@ -48,14 +48,15 @@ CREATE TABLE identities (
 ) WITHOUT ROWID;
 CREATE INDEX identities_by_expiry ON identities (expires);
 CREATE TABLE group_places (service TEXT, name TEXT, place BLOB NOT NULL, PRIMARY KEY (service, name)) WITHOUT ROWID;
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;
 """
 _INSERT = """
 INSERT INTO events (scope, id, name, data, context, identifier, time, source)
 SELECT :scope, :id, :name, :data, :context, :identifier, :time, :source
-WHERE NOT EXISTS (SELECT 1 FROM events WHERE scope = :scope AND id = :id)  -- ON CONFLICT would use up a position
+WHERE NOT EXISTS (SELECT 1 FROM events WHERE scope = :scope AND id = :id AND time >= :since)
 RETURNING seq
 """
+_FIRST = "SELECT min(seq) FROM events WHERE scope = ? AND id = ? AND time >= ?"
 _SELECT = "SELECT name, data, context, id, seq, time, source FROM events WHERE seq > ? AND seq <= ?"
 
 _FORGET = """
@@ -82,6 +83,7 @@ class SqliteLog:
     Args:
         path: The database file; its folder is made if need be.
         sync: ``"full"`` syncs at each commit; ``"normal"`` does not: it survives ``kill -9``, not power loss.
+        window: Seconds within which a repeated id is a duplicate.
 
     Raises:
         OSError: The file cannot be opened, is not a log, or another bus has it.
@@ -90,7 +92,8 @@ class SqliteLog:
     epoch: str
     trimmed: int
 
-    def __init__(self, path: str, *, sync: str = "full") -> None:
+    def __init__(self, path: str, *, sync: str = "full", window: float = WINDOW) -> None:
+        self._window = window
         file = Path(path).resolve()  # else a link would be a second lock, and SQLite knows a meaning for :memory:
         file.parent.mkdir(parents=True, exist_ok=True)
         with ExitStack() as opened:
@@ -118,10 +121,11 @@ class SqliteLog:
         return self._head.seq
 
     async def append(self, entries: Sequence[Entry]) -> list[Appended]:
-        came = timestamp(time.time())
+        now = time.time()
+        came, since = timestamp(now), timestamp(now - self._window)
         try:
             appended = await self._committer.commit(
-                lambda db: [_insert(db, draft, publisher, came) for draft, publisher in entries]
+                lambda db: [_insert(db, draft, publisher, came, since) for draft, publisher in entries]
             )
         except Unavailable:
             self._failing = True
@@ -276,7 +280,7 @@ def _trim_end(db: sqlite3.Connection, trimmed: int, end: int, keep: int | None, 
     return max(trimmed, old, min(surplus, end))
 
 
-def _insert(db: sqlite3.Connection, draft: Draft, publisher: Publisher, came: str) -> Appended:
+def _insert(db: sqlite3.Connection, draft: Draft, publisher: Publisher, came: str, since: str) -> Appended:
     values = {
         "scope": publisher.scope,
         "id": draft.id,
@@ -286,11 +290,12 @@ def _insert(db: sqlite3.Connection, draft: Draft, publisher: Publisher, came: st
         "identifier": draft.context.get("identifier"),
         "time": came,
         "source": publisher.source,
+        "since": since,
     }
     row = db.execute(_INSERT, values).fetchone()
     if row:
         return Appended(id=draft.id, seq=row[0])
-    first = _one(db, "SELECT seq FROM events WHERE scope = ? AND id = ?", publisher.scope, draft.id)
+    first = _one(db, _FIRST, publisher.scope, draft.id, since)
     return Appended(id=draft.id, seq=first, duplicate=True)
 
 

@@ -15,7 +15,16 @@ from typing import Any
 from machine import ARTIFACTS, ROOT, environment, free_ports
 
 NOT_COPIED = shutil.ignore_patterns(
-    ".git", ".venv", ".env", "data", "artifacts", "node_modules", "__pycache__", ".*_cache", ".coverage*"
+    ".git",
+    ".venv",
+    ".env",
+    "data",
+    "certificates",
+    "artifacts",
+    "node_modules",
+    "__pycache__",
+    ".*_cache",
+    ".coverage*",
 )
 
 

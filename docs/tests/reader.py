@@ -32,6 +32,14 @@ NOT_RUN = {
     "foreman start": ("e2e/test_procfile.py", '"foreman"'),
     ".venv/bin/honcho start": ("e2e/test_procfile.py", '"honcho"'),
     "docker compose up --build": ("e2e/compose.py", '"up", "--build"'),
+    "docker compose -f docker-compose.yml -f docker-compose.tls.yml up --build": (
+        "e2e/compose.py",
+        '"docker-compose.tls.yml"',
+    ),
+    "docker compose -f docker-compose.yml -f docker-compose.tls.yml exec bus cat /certificates/ca.pem > ca.pem": (
+        "e2e/compose.py",
+        '"cat", "/certificates/ca.pem"',
+    ),
     "docker compose -f docker-compose.yml -f docker-compose.dev.yml watch": (
         "e2e/containers/test_watch.py",
         'compose.start("watch")',
@@ -131,7 +139,10 @@ class Reader:
         [(command, expected)] = commands(block)
         if "afresh" in block.options:
             self._stop_programs()
-        program = Program(self._here(command), self._directory, self._environment())
+        environment = self._environment()
+        if command.startswith("make "):
+            del environment["EVENTBUS_URL"]  # its programs know the port, and whether it is https
+        program = Program(self._here(command), self._directory, environment)
         self._programs.append(program)
         for line in expected.splitlines():
             if line != "…":

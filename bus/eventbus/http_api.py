@@ -5,26 +5,19 @@ A handler is a recipe; what its steps raise becomes an answer in `answer_problem
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Collection
 
 import msgspec
 from aiohttp import web
 
 from .event import encode_event
-from .forwarded import Network, sending_host
+from .forwarded import Network
+from .incoming import names_within, read_body, sender, whole_number
 from .log import Appended, Log
-from .problems import NoRight, NotJson, TooLarge, TooSlow, Unavailable
+from .problems import NoRight, Unavailable
 from .publishing import Publishing, is_batch
-from .query import names_within, whole_number
 from .routing import Service
 from .services import Services
-
-logger = logging.getLogger("eventbus")
-
-BODY_TIMEOUT = 30.0
-"""Seconds that a body may take to come."""
 
 
 class HttpApi:
@@ -54,7 +47,7 @@ class HttpApi:
         if self.draining:
             raise Unavailable("the bus is stopping; send the event again, with the same id")
         service = self._service(request) if "Authorization" in request.headers else None
-        body, host = await _body(request), self._host(request)
+        body, host = await read_body(request), sender(request, trusted_proxies=self._trusted_proxies)
         if is_batch(body):
             appended = await self._publishing.publish_batch(body, service, host=host)
             return _json({"events": [_receipt(each) for each in appended]})
@@ -79,10 +72,6 @@ class HttpApi:
         await self._log.check()
         return _json({"status": "ready"})
 
-    def _host(self, request: web.Request) -> str:
-        forwarded = request.headers.getall("X-Forwarded-For", [])
-        return sending_host(request.remote or "", forwarded, trusted=self._trusted_proxies)
-
     def _service(self, request: web.Request) -> Service:
         """Find the service by ``TOKEN``, as in 2014, or ``Bearer TOKEN`` (RFC 6750, 2.1)."""
         headers = request.headers.getall("Authorization", [])
@@ -102,18 +91,3 @@ def _json(value: object) -> web.Response:
 def _receipt(appended: Appended) -> dict[str, str | int | bool]:
     receipt: dict[str, str | int | bool] = {"id": appended.id, "seq": appended.seq}
     return receipt | {"duplicate": True} if appended.duplicate else receipt
-
-
-async def _body(request: web.Request) -> bytes:
-    encoding = request.headers.get("Content-Encoding", "identity")
-    if encoding.lower() != "identity":  # a small body could unfold to a huge one, and keep the bus busy with it
-        raise NotJson(f"the body is compressed ({encoding!r}); send it as it is")
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT):
-            return await request.read()
-    except web.HTTPRequestEntityTooLarge as error:
-        raise TooLarge(str(error.text)) from None
-    except TimeoutError:
-        raise TooSlow(f"the body was not complete after {BODY_TIMEOUT} s") from None
-    except (web.RequestPayloadError, ConnectionError) as error:
-        raise NotJson(f"the body could not be read: {error}") from None

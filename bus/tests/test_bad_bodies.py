@@ -135,7 +135,7 @@ async def test_what_is_not_even_http(bus: Bus, request_without_its_end: bytes) -
 
 @pytest.mark.parametrize("more", [b"", b"1\r\n", b"zz\r\n" + EVENT], ids=["nothing", "part of it", "no chunk at all"])
 async def test_a_body_that_does_not_come_to_its_end(bus: Bus, monkeypatch: pytest.MonkeyPatch, more: bytes) -> None:
-    monkeypatch.setattr("eventbus.http_api.BODY_TIMEOUT", 0.2)
+    monkeypatch.setattr("eventbus.incoming.BODY_TIMEOUT", 0.2)
     reader, writer = await asyncio.open_connection(*bus.address)
     writer.write(HEAD + b"Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n")
     assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"  # so the bus reads the body now

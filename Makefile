@@ -49,7 +49,7 @@ soak: .venv/installed-test ## Break everything, again and again, for about ten m
 check: .venv/installed-check static-site/node_modules/.package-lock.json ## Check style and types: ruff, mypy, tsc, shellcheck.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy bus/eventbus example-service/domain_service static-site/serve.py
+	$(BIN)/mypy bus/eventbus example-service/domain_service example-service/eventbus_client static-site/serve.py
 	$(BIN)/mypy e2e/*.py
 	$(NODE) static-site/node_modules/typescript/bin/tsc --project static-site
 	$(BIN)/shellcheck .ci/run bus/make-certificates

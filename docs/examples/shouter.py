@@ -1,23 +1,10 @@
-"""A whole service: answers each `shout` with the same words in capitals."""
+"""A service that answers each `shout` with the same words in capitals."""
 
-import json
-import os
-import urllib.request
+from eventbus_client import serve
 
-from websockets.sync.client import connect
 
-BUS = os.environ.get("EVENTBUS_URL", "http://localhost:3001")
-TOKEN = os.environ["SHOUTER_TOKEN"]
+def shout(event):
+    return [{"name": "shout-completed", "data": event["data"].upper()}]
 
-with connect(BUS.replace("http", "ws", 1) + "/ws") as socket:
-    socket.send(json.dumps({"action": "authenticate", "credentials": TOKEN}))
-    hello = json.loads(socket.recv())
-    print(hello, flush=True)
-    for frame in socket:
-        question = json.loads(frame)
-        if question["name"] == "shout":
-            context = question["context"] | {"cause": str(question["seq"])}
-            answer = {"name": "shout-completed", "data": question["data"].upper(), "context": context}
-            answer["id"] = f"{hello['epoch']}-{question['seq']}-1"
-            request = urllib.request.Request(BUS, json.dumps(answer).encode(), {"Authorization": f"Bearer {TOKEN}"})
-            urllib.request.urlopen(request).close()
+
+serve({"shout": shout}, group="shouter", token_variable="SHOUTER_TOKEN")

@@ -42,7 +42,7 @@ def test_a_file_defines_what_the_page_says_is_in_it(name: str, link: str) -> Non
 
 def test_the_pictures_name_only_files_that_exist() -> None:
     named = set(re.findall(r"\b\w+\.(?:py|js)\b", (ROOT / "docs" / "an-events-way.svg").read_text()))
-    rooms = [ROOT / "bus" / "eventbus", ROOT / "static-site" / "public", ROOT / "example-service" / "domain_service"]
+    rooms = [ROOT / "bus" / "eventbus", ROOT / "static-site" / "public", ROOT / "example-service"]
 
     assert named - {path.name for room in rooms for path in room.rglob("*")} == set()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import domain_service.config
 import eventbus.config
+import eventbus_client.config
 import pytest
 from documents import ROOT
 
@@ -15,7 +16,8 @@ CONTAINERS = ROOT / "docker-compose.yml"
 
 
 def read_by_programs() -> set[str]:
-    programs = "".join(Path(module.__file__).read_text() for module in (eventbus.config, domain_service.config))
+    modules = (eventbus.config, eventbus_client.config, domain_service.config)
+    programs = "".join(Path(module.__file__).read_text() for module in modules)
     return set(re.findall(rf'"({SETTING})"', programs)) | set(re.findall(rf"\$\{{({SETTING})", CONTAINERS.read_text()))
 
 
@@ -51,10 +53,17 @@ def test_the_example_files_values_are_the_defaults_of_the_bus() -> None:
     assert read(example()) == read({})
 
 
-def test_the_example_files_values_are_the_defaults_of_the_service() -> None:
-    read = domain_service.config.Settings.from_env
+def test_the_example_files_values_are_the_defaults_of_every_service() -> None:
+    def read(environ: dict[str, str]) -> eventbus_client.config.Settings:
+        return eventbus_client.config.Settings.from_env(environ, "AUTHORIZATION_TOKEN")
 
     assert read(example()) == read({"AUTHORIZATION_TOKEN": "workshop-only"})
+
+
+def test_the_example_files_values_are_the_defaults_of_the_example_service() -> None:
+    read = domain_service.config.Settings.from_env
+
+    assert read(example()) == read({})
 
 
 @pytest.mark.parametrize("file", ["Procfile", "docker-compose.yml", "bus/Dockerfile", "static-site/Dockerfile"])

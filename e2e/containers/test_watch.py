@@ -38,9 +38,14 @@ def test_a_changed_page_is_served(watched: Compose) -> None:
 
 
 @pytest.mark.parametrize(
-    ("service", "package"), [("bus", "bus/eventbus"), ("example-service", "example-service/domain_service")]
+    ("service", "package"),
+    [
+        ("bus", "bus/eventbus"),
+        ("example-service", "example-service/domain_service"),
+        ("example-service", "example-service/eventbus_client"),
+    ],
 )
 def test_a_program_with_changed_code_starts_again(watched: Compose, service: str, package: str) -> None:
-    append(watched.directory / package / "__init__.py", "print('this code is new', flush=True)\n")
+    append(watched.directory / package / "__init__.py", f"print('{package} is new', flush=True)\n")
 
-    wait_until(lambda: "this code is new" in watched.run("logs", service), f"{service} runs the changed code")
+    wait_until(lambda: f"{package} is new" in watched.run("logs", service), f"{service} runs the changed code")

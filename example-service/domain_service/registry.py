@@ -48,13 +48,13 @@ class RegistryFile:
             self._db.close()
             raise
 
-    def answer(self, question: Event, *, epoch: str, handler: Handler) -> list[Event]:
+    def answer(self, question: Event, handler: Handler) -> list[Event]:
         """Let the handler answer, and store what it changes, in one transaction.
 
         A question that changed something is answered with the same events for ever: the first answer is stored
         together with the change. So it does no harm if a question comes twice, or to two instances at once.
         """
-        key = (epoch, question["seq"])
+        key = (question["epoch"], question["seq"])
         with self._turn, self._db:
             self._db.execute("BEGIN IMMEDIATE")  # nobody else can write from here on
             events = self._stored_answer(key)

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import socket
+import ssl
 import sys
 from asyncio.subprocess import PIPE, Process, create_subprocess_exec
 from collections import deque
 from contextlib import AsyncExitStack
 
+import aiohttp
 import pytest
 from aiohttp import web
-from domain_service.config import Settings
-from domain_service.handlers import HANDLERS
 from domain_service.registry import RegistryFile
-from domain_service.service import Service, open_session
+from eventbus_client.config import Settings
+from eventbus_client.publisher import open_session
+from eventbus_client.service import Service
 
 TOKEN = "secret"
-SETTINGS = ("AUTHORIZATION_TOKEN", "DOMAIN_SERVICE_", "EVENTBUS_", "HTTP_EVENTBUS_", "HTTP_FILE_")
+SETTINGS = ("AUTHORIZATION_TOKEN", "DOMAIN_SERVICE_", "EVENTBUS_", "HTTP_EVENTBUS_", "HTTP_FILE_", "SSL_CERT_")
+SERVICES = [
+    {"name": "domain service", "token": "secret", "publish": ["*-completed"], "subscribe": ["*-domain"]},
+    {"name": "shouter", "token": "louder", "publish": ["shout-completed"]},
+    {"name": "calculator", "token": "calculate"},
+]
 SECONDS = 10  # for whatever a test waits for: long enough for a slow machine, and only a failure takes so long
 
 
@@ -30,11 +38,12 @@ async def soon(awaitable):
 
 
 class FakeBus:
-    """Speaks the bus's protocol, but answers what a test tells it to."""
+    """Speaks the bus's protocol, but answers what a test tells it to; over TLS if it is given a certificate."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
         self.port = port
-        self.url = f"http://localhost:{port}"
+        self.tls = tls
+        self.url = f"{'https' if tls else 'http'}://localhost:{port}"
         self.epoch = "e1"
         self.published: asyncio.Queue[dict] = asyncio.Queue()
         self.headers: list[dict] = []
@@ -50,7 +59,7 @@ class FakeBus:
 
     async def start(self) -> None:
         await self._runner.setup()
-        await web.TCPSite(self._runner, "localhost", self.port).start()
+        await web.TCPSite(self._runner, "localhost", self.port, ssl_context=self.tls).start()
 
     async def stop(self) -> None:
         await self._runner.cleanup()
@@ -82,7 +91,7 @@ class FakeBus:
         if self.greetings:
             await self.greetings.popleft()(service)
         else:
-            answer = {"action": "authenticate", "authenticated": True, "service": "domain service", "seq": 0}
+            answer = {"action": "authenticate", "authenticated": True, "service": "shouter", "seq": 0}
             await service.send_json(answer | {"epoch": self.epoch})
         await self._services.put(service)
         async for message in service:
@@ -116,6 +125,28 @@ class Program:
         return await soon(self.process.wait())
 
 
+class Visitor:
+    """A client of the bus."""
+
+    def __init__(self, http, url, socket, identity):
+        self.http, self.url, self.socket = http, url, socket
+        self.token, self.address = identity["token"], identity["address"]
+
+    async def ask(self, name, data, **context):
+        event = {"name": name, "data": data, "context": {"identifier": self.token, **context}}
+        async with self.http.post(self.url, json=event) as response:
+            assert response.status == 200
+            return (await response.json())["seq"]
+
+    async def answers(self, count):
+        """Wait for so many answers; what was asked comes back too, and is left out."""
+        found = []
+        while len(found) < count:
+            event = await self.socket.receive_json(timeout=10)
+            found += [event] if event["name"].endswith("-completed") else []
+        return found
+
+
 @pytest.fixture
 def registry(tmp_path):
     registry = RegistryFile(tmp_path / "registry.db")
@@ -131,22 +162,33 @@ def free_port():
 
 
 @pytest.fixture
-async def bus(free_port):
-    bus = FakeBus(free_port)
-    await bus.start()
-    yield bus
-    await bus.stop()
+async def start_bus(free_port):
+    """Start a stand-in for the bus, over TLS if it is given a certificate."""
+    async with AsyncExitStack() as stack:
+
+        async def start(tls=None):
+            bus = FakeBus(free_port, tls)
+            await bus.start()
+            stack.push_async_callback(bus.stop)
+            return bus
+
+        yield start
 
 
 @pytest.fixture
-async def run(registry):
+async def bus(start_bus):
+    return await start_bus()
+
+
+@pytest.fixture
+async def run():
     """Run services in this process, with the settings given; they never wait before another attempt."""
     async with AsyncExitStack() as stack:
 
-        async def start(bus, *, backoff=lambda _: 0.0, handlers=HANDLERS, **settings):
-            settings = Settings(eventbus_url=bus.url, token=TOKEN, **{"delay": 0.0} | settings)
-            http = await stack.enter_async_context(open_session(settings))
-            service = Service(settings, registry, http, backoff=backoff, handlers=handlers)
+        async def start(bus, handlers, *, backoff=lambda _: 0.0, **settings):
+            settings = Settings(eventbus_url=bus.url, token=TOKEN, **settings)
+            http = await stack.enter_async_context(open_session(settings.token))
+            service = Service(settings, http, handlers, group="shouter", backoff=backoff)
             listening = asyncio.create_task(service.listen())
             stack.callback(listening.cancel)
             return service, listening
@@ -172,3 +214,30 @@ async def spawn(tmp_path):
         if program.process.returncode is None:
             program.process.terminate()
         await program.end()
+
+
+@pytest.fixture
+async def real_bus(spawn, tmp_path, free_port):
+    """Start the bus, as often as a test wants it: on the same port and with the same log."""
+    (tmp_path / "services.json").write_text(json.dumps(SERVICES))
+
+    async def start():
+        bus = await spawn("-m", "eventbus", HTTP_EVENTBUS_SERVER_PORT=str(free_port))
+        await bus.line("bus ready")
+        return bus
+
+    start.port = free_port
+    start.url = f"http://localhost:{free_port}"
+    return start
+
+
+@pytest.fixture
+async def visit(real_bus):
+    async with aiohttp.ClientSession() as http:
+
+        async def visit():
+            socket = await http.ws_connect(f"{real_bus.url}/ws")
+            await socket.send_json({"action": "identify"})
+            return Visitor(http, real_bus.url, socket, await socket.receive_json())
+
+        yield visit

@@ -1,26 +1,24 @@
-"""The settings: read from the environment, and one clear line for a wrong one."""
+"""The settings of every service: read from the environment, and one clear line for a wrong one."""
 
 from pathlib import Path
 
 import pytest
-from domain_service.config import ConfigError, Settings
 from eventbus import config as bus_config
+from eventbus_client.config import ConfigError, Settings
 
 
 def read(**environ):
-    return Settings.from_env({"AUTHORIZATION_TOKEN": "secret", **environ})
+    return Settings.from_env({"AUTHORIZATION_TOKEN": "secret", **environ}, "AUTHORIZATION_TOKEN")
 
 
 def test_only_the_token_must_be_set():
-    assert read() == Settings(
-        eventbus_url="http://localhost:3001", token="secret", delay=0.5, registry=Path("data/registry.db")
-    )
+    assert read() == Settings(eventbus_url="http://localhost:3001", token="secret", connected_file=None)
 
 
 def test_an_empty_value_counts_as_not_set():
-    empty = dict.fromkeys(["EVENTBUS_URL", "DOMAIN_SERVICE_DELAY", "DOMAIN_SERVICE_REGISTRY"], " ")
+    empty = dict.fromkeys(["EVENTBUS_URL", "HTTP_EVENTBUS_SERVER_HOST", "HTTP_EVENTBUS_SERVER_PORT"], " ")
 
-    assert read(**empty, DOMAIN_SERVICE_CONNECTED_FILE="") == read()
+    assert read(**empty, EVENTBUS_CONNECTED_FILE="") == read()
 
 
 @pytest.mark.parametrize("url", ["http://bus:3001", "https://bus.example", "http://[::1]:3001", "HTTP://BUS:3001/"])
@@ -53,14 +51,14 @@ def test_the_url_of_the_bus_can_be_set(url):
     ],
 )
 def test_the_service_and_the_bus_agree_on_what_is_a_url_of_the_bus(url, is_right):
-    def takes(from_env, refusal):
+    def takes(read, refusal):
         try:
-            return bool(from_env({"EVENTBUS_URL": url, "AUTHORIZATION_TOKEN": "secret"}))
+            return bool(read())
         except refusal:
             return False
 
-    assert takes(Settings.from_env, ConfigError) is is_right
-    assert takes(bus_config.Settings.from_env, bus_config.ConfigError) is is_right
+    assert takes(lambda: read(EVENTBUS_URL=url), ConfigError) is is_right
+    assert takes(lambda: bus_config.Settings.from_env({"EVENTBUS_URL": url}), bus_config.ConfigError) is is_right
 
 
 @pytest.mark.parametrize(
@@ -78,14 +76,18 @@ def test_by_default_the_bus_is_where_it_is_told_to_listen(host, url):
     assert read(HTTP_EVENTBUS_SERVER_HOST=host, HTTP_EVENTBUS_SERVER_PORT="4000").eventbus_url == url
 
 
-def test_the_other_settings():
-    settings = read(
-        DOMAIN_SERVICE_DELAY="0", DOMAIN_SERVICE_REGISTRY="/tmp/r.db", DOMAIN_SERVICE_CONNECTED_FILE="/tmp/connected"
-    )
+def test_a_bus_that_has_a_certificate_is_at_an_https_address_by_default():
+    assert read(EVENTBUS_TLS_CERT="certificates/cert.pem").eventbus_url == "https://localhost:3001"
 
-    assert settings.delay == 0
-    assert settings.registry == Path("/tmp/r.db")
-    assert settings.connected_file == Path("/tmp/connected")
+
+def test_the_token_can_stand_in_a_variable_of_another_name():
+    environ = {"SHOUTER_TOKEN": "louder", "AUTHORIZATION_TOKEN": "secret"}
+
+    assert Settings.from_env(environ, "SHOUTER_TOKEN").token == "louder"
+
+
+def test_a_file_can_tell_that_it_is_connected():
+    assert read(EVENTBUS_CONNECTED_FILE="/tmp/connected").connected_file == Path("/tmp/connected")
 
 
 @pytest.mark.parametrize(
@@ -101,9 +103,6 @@ def test_the_other_settings():
         ("HTTP_EVENTBUS_SERVER_HOST", "local host"),
         ("HTTP_EVENTBUS_SERVER_PORT", "http"),
         ("HTTP_EVENTBUS_SERVER_PORT", "65536"),
-        ("DOMAIN_SERVICE_DELAY", "soon"),
-        ("DOMAIN_SERVICE_DELAY", "-1"),
-        ("DOMAIN_SERVICE_DELAY", "inf"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_was_expected(name, value):
@@ -115,8 +114,8 @@ def test_a_wrong_value_is_named_with_what_was_expected(name, value):
 
 
 def test_without_a_token_it_says_what_to_set():
-    with pytest.raises(ConfigError, match=r"^AUTHORIZATION_TOKEN is not set: set it to the token"):
-        Settings.from_env({})
+    with pytest.raises(ConfigError, match=r"^SHOUTER_TOKEN is not set: set it to the token"):
+        Settings.from_env({"AUTHORIZATION_TOKEN": "secret"}, "SHOUTER_TOKEN")
 
 
 @pytest.mark.parametrize("token", ["two words", "two\nlines", "pässword"])

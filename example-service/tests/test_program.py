@@ -1,34 +1,11 @@
 """The program `domain-service` as it is started, and a real bus beside it."""
 
 import asyncio
-import json
-import os
 import re
 import signal
 import sqlite3
-from contextlib import suppress
 
-import aiohttp
 import pytest
-
-SERVICES = [
-    {"name": "domain service", "token": "secret", "publish": ["*-completed"], "subscribe": ["*-domain"]},
-]
-
-
-@pytest.fixture
-async def real_bus(spawn, tmp_path, free_port):
-    """Start the bus, as often as a test wants it: on the same port and with the same log."""
-    (tmp_path / "services.json").write_text(json.dumps(SERVICES))
-
-    async def start():
-        bus = await spawn("-m", "eventbus", HTTP_EVENTBUS_SERVER_PORT=str(free_port))
-        await bus.line("bus ready")
-        return bus
-
-    start.port = free_port
-    start.url = f"http://localhost:{free_port}"
-    return start
 
 
 @pytest.fixture
@@ -42,39 +19,6 @@ def start_service(spawn, free_port):
         return await spawn("-m", "domain_service", **settings | environ)
 
     return start
-
-
-class Visitor:
-    """A client of the bus."""
-
-    def __init__(self, http, url, socket, token):
-        self.http, self.url, self.socket, self.token = http, url, socket, token
-
-    async def ask(self, name, data):
-        event = {"name": name, "data": data, "context": {"identifier": self.token}}
-        async with self.http.post(self.url, json=event) as response:
-            assert response.status == 200
-            return (await response.json())["seq"]
-
-    async def answers(self, count):
-        """Wait for so many answers; what was asked comes back too, and is left out."""
-        found = []
-        while len(found) < count:
-            event = await self.socket.receive_json(timeout=10)
-            found += [event] if event["name"].endswith("-completed") else []
-        return found
-
-
-@pytest.fixture
-async def visit(real_bus):
-    async with aiohttp.ClientSession() as http:
-
-        async def visit():
-            socket = await http.ws_connect(f"{real_bus.url}/ws")
-            await socket.send_json({"action": "identify"})
-            return Visitor(http, real_bus.url, socket, (await socket.receive_json())["token"])
-
-        yield visit
 
 
 async def test_a_visitor_checks_a_name_registers_it_and_finds_it_taken(real_bus, start_service, visit):
@@ -96,23 +40,6 @@ async def test_a_visitor_checks_a_name_registers_it_and_finds_it_taken(real_bus,
     assert registered["data"]["registered"] is True
     assert checked_again["data"] == [{"name": "example.com", "availability": "not available"}]
     await service.line(f"^answered check-domain #{check}$")
-
-
-async def test_the_service_finds_the_bus_whenever_it_comes(real_bus, start_service, visit):
-    service = await start_service()
-    await service.line(f"^reconnecting to {real_bus.url} in .* s because nobody answers there")
-    bus = await real_bus()
-    await service.line("^connected to")
-
-    await bus.end(signal.SIGTERM)
-    await service.line("^reconnecting to .* s because the bus said: the bus is stopping")
-    await real_bus()
-    await service.line("^connected to")
-
-    anna = await visit()
-    await anna.ask("check-domain", ["example.org"])
-    [answer] = await anna.answers(1)
-    assert answer["data"] == [{"name": "example.org", "availability": "not available"}]
 
 
 async def test_two_instances_give_one_answer_to_each_question(real_bus, start_service, visit, tmp_path):
@@ -200,29 +127,6 @@ async def test_a_signal_ends_it_cleanly_and_soon(real_bus, start_service, signal
     assert "Traceback" not in service.output
 
 
-async def test_signals_that_come_while_it_ends_change_nothing(real_bus, start_service):
-    await real_bus()
-    service = await start_service()
-    await service.line("^connected to")
-    ending = asyncio.create_task(service.end(signal.SIGINT))
-
-    while not ending.done():
-        with suppress(ProcessLookupError):
-            os.kill(service.process.pid, signal.SIGTERM)  # `send_signal` could take the exit status from the waiter
-        await asyncio.wait([ending], timeout=0.001)
-
-    assert ending.result() == 0
-    assert "Traceback" not in service.output
-
-
-async def test_a_signal_ends_it_while_it_waits_for_the_bus(start_service):
-    service = await start_service()
-    await service.line("^reconnecting")
-
-    async with asyncio.timeout(5):
-        assert await service.end(signal.SIGTERM) == 0
-
-
 async def test_a_wrong_token_is_said_in_one_line_and_ends_it(real_bus, start_service):
     await real_bus()
     service = await start_service(AUTHORIZATION_TOKEN="wrong-secret")
@@ -253,13 +157,3 @@ async def test_a_wrong_setting_is_said_in_one_line_and_ends_it(start_service, tm
 
     assert len(service.output.splitlines()) == 1
     assert service.output.startswith(line)
-
-
-async def test_a_killed_instance_does_not_pass_for_a_connected_one(start_service, tmp_path):
-    connected = tmp_path / "connected"
-    connected.touch()
-
-    service = await start_service(DOMAIN_SERVICE_CONNECTED_FILE=str(connected))
-    await service.line("^reconnecting")
-
-    assert not connected.exists()

@@ -6,8 +6,8 @@ import logging
 import aiohttp
 import pytest
 from aiohttp import web
-from domain_service.backoff import full_jitter
-from domain_service.publisher import Publisher
+from eventbus_client.backoff import full_jitter
+from eventbus_client.publisher import Publisher
 
 EVENT = {"name": "check-domain-completed", "id": "e1-1-1", "data": [], "context": {}}
 

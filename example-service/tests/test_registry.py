@@ -14,12 +14,12 @@ from domain_service.registry import RegistryFile
 REGISTER = HANDLERS["register-domain"]
 
 
-def question(seq, name="a.example", time="2026-11-23T09:00:00.000Z"):
-    return {"name": "register-domain", "seq": seq, "time": time, "context": {}, "data": {"name": name}}
+def question(seq, name="a.example", *, epoch="e", time="2026-11-23T09:00:00.000Z"):
+    return {"name": "register-domain", "seq": seq, "epoch": epoch, "time": time, "context": {}, "data": {"name": name}}
 
 
-def register(registry, seq, name="a.example", *, epoch="e", **more):
-    [event] = registry.answer(question(seq, name, **more), epoch=epoch, handler=REGISTER)
+def register(registry, seq, name="a.example", **more):
+    [event] = registry.answer(question(seq, name, **more), REGISTER)
     return event["data"]
 
 
@@ -85,7 +85,7 @@ def test_what_one_instance_registers_is_taken_for_the_other(registry, other):
 def test_a_handler_sees_all_that_is_registered(registry):
     registered = {"name": "Anna", "address": "", "city": "", "state": "", "country": ""}
     asked = question(1) | {"data": {"name": "a.example", "registrant": {"name": "Anna"}}}
-    registry.answer(asked, epoch="e", handler=REGISTER)
+    registry.answer(asked, REGISTER)
     register(registry, 2, "b.example")
     seen = {}
 
@@ -93,7 +93,7 @@ def test_a_handler_sees_all_that_is_registered(registry):
         seen.update(names)
         return [{"name": "counted", "data": len(names)}], []
 
-    assert registry.answer(question(3), epoch="e", handler=look) == [{"name": "counted", "data": 2}]
+    assert registry.answer(question(3), look) == [{"name": "counted", "data": 2}]
     assert list(seen) == ["a.example", "b.example"]
     options = {"autorenew": False, "whoisprivacy": False}
     assert seen["a.example"] == Registration("a.example", registered, options, "2027-11-23")
@@ -112,14 +112,14 @@ def test_a_question_is_answered_whole_or_not_at_all(registry):
     twice = Registration("b.example", {}, {}, ""), Registration("b.example", {}, {}, "")
 
     with pytest.raises(sqlite3.IntegrityError):
-        registry.answer(question(1), epoch="e", handler=lambda *_: ([], list(twice)))
+        registry.answer(question(1), lambda *_: ([], list(twice)))
 
     assert register(registry, 2, "b.example")["registered"] is True
 
 
 def test_a_handler_that_fails_leaves_the_registry_as_it_was(registry, other):
     with pytest.raises(ZeroDivisionError):
-        registry.answer(question(1), epoch="e", handler=lambda *_: 1 / 0)
+        registry.answer(question(1), lambda *_: 1 / 0)
 
     assert register(other, 2)["registered"] is True
 
@@ -133,7 +133,7 @@ def test_a_question_waits_while_another_instance_writes(path, registry, monkeypa
             register(hurried, 2)
         return [], []
 
-    registry.answer(question(1), epoch="e", handler=ask_meanwhile)
+    registry.answer(question(1), ask_meanwhile)
     assert register(hurried, 2)["registered"] is True
     hurried.close()
 
@@ -156,8 +156,8 @@ registry = RegistryFile(pathlib.Path(sys.argv[1]))
 first_seq = int(sys.stdin.readline())
 got = []
 for seq in range(first_seq, first_seq + 100):
-    question = {"seq": seq, "time": "2026-11-23T09:00:00.000Z", "data": {"name": f"n{seq % 100}.example"}}
-    [event] = registry.answer(question, epoch="e", handler=register_domain)
+    question = {"seq": seq, "epoch": "e", "time": "2026-11-23T09:00:00Z", "data": {"name": f"n{seq % 100}.example"}}
+    [event] = registry.answer(question, register_domain)
     got += [event["data"]["name"]] * event["data"]["registered"]
 print(json.dumps(got))
 """

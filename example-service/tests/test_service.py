@@ -1,37 +1,48 @@
-"""How the service talks to the bus, also when the bus does not behave."""
+"""How a service talks to the bus, also when the bus does not behave."""
 
 import asyncio
 import functools
+import sys
+import threading
 
 import pytest
 from aiohttp import WSCloseCode, web
-from domain_service import service as service_module
-from domain_service.service import NotAllowed
+from eventbus_client import NotNow
+from eventbus_client import connection as connection_module
+from eventbus_client import service as service_module
+from eventbus_client.connection import NotAllowed
 
 
-def question(name="check-domain", seq=1, **fields):
+def shout(event):
+    return [{"name": "shout-completed", "data": event["data"].upper()}]
+
+
+SHOUT = {"shout": shout}
+
+
+def question(name="shout", seq=1, **fields):
     """An event as the bus delivers it."""
     context = {"identifier": "client-anna", "traceparent": "00-1-2-01"}
-    event = {"name": name, "data": ["example.com"], "context": context, "id": "1", "source": "client"}
+    event = {"name": name, "data": "hello", "context": context, "id": "1", "source": "client"}
     return event | {"seq": seq, "time": "2026-11-23T09:00:00.123Z"} | fields
 
 
 async def test_it_authenticates_with_its_token_and_shares_the_work_from_the_first_question_on(bus, run):
-    await run(bus, handlers={"check-domain": None, "register-domain": None})
+    await run(bus, {"shout": None, "whisper": None})
     await bus.service()
 
-    group = {"group": "domain-service", "after": 0, "names": ["check-domain", "register-domain"], "prefetch": 500}
+    group = {"group": "shouter", "after": 0, "names": ["shout", "whisper"], "prefetch": 500}
     assert bus.said == [{"action": "authenticate", "credentials": "secret"} | group]
 
 
 async def test_a_question_is_answered_for_the_one_who_asked(bus, run):
-    await run(bus)
+    await run(bus, SHOUT)
 
     await (await bus.service()).send_json(question(seq=42))
 
     assert await bus.answer() == {
-        "name": "check-domain-completed",
-        "data": [{"name": "example.com", "availability": "available"}],
+        "name": "shout-completed",
+        "data": "HELLO",
         "context": {"identifier": "client-anna", "traceparent": "00-1-2-01", "cause": "42"},
         "id": "e1-42-1",
     }
@@ -39,8 +50,8 @@ async def test_a_question_is_answered_for_the_one_who_asked(bus, run):
 
 
 async def test_a_question_is_acked_once_all_its_answers_are_in_the_log(bus, run):
-    def many(event, registry):
-        return [{"name": "one", "data": 1}, {"name": "two", "data": 2}], []
+    def many(event):
+        return [{"name": "one", "data": 1}, {"name": "two", "data": 2}]
 
     let_go = asyncio.Event()
 
@@ -49,7 +60,7 @@ async def test_a_question_is_acked_once_all_its_answers_are_in_the_log(bus, run)
         return web.Response()
 
     bus.replies += [200, take_time]
-    await run(bus, handlers={"count": many, "quick": lambda *_: ([], [])})
+    await run(bus, {"count": many, "quick": lambda _: []})
     socket = await bus.service()
     await socket.send_json(question("count", seq=5))
     await bus.answer()
@@ -65,7 +76,7 @@ async def test_a_question_is_acked_once_all_its_answers_are_in_the_log(bus, run)
 
 @pytest.mark.parametrize(("delivery", "delay"), [(1, 4.0), (2, 16.0), (4, 256.0)])
 async def test_what_cannot_be_answered_is_given_back_for_later(bus, run, delivery, delay):
-    await run(bus, handlers={"divide": lambda *_: 1 / 0})
+    await run(bus, {"divide": lambda _: 1 / 0})
 
     await (await bus.service()).send_json(question("divide", seq=7, **({"delivery": delivery} if delivery > 1 else {})))
 
@@ -74,7 +85,7 @@ async def test_what_cannot_be_answered_is_given_back_for_later(bus, run, deliver
 
 async def test_an_answer_that_the_bus_refuses_is_none(bus, run):
     bus.replies.append(403)
-    await run(bus)
+    await run(bus, SHOUT)
 
     await (await bus.service()).send_json(question(seq=7))
 
@@ -90,108 +101,56 @@ async def test_a_connection_that_breaks_before_the_ack_costs_nothing(bus, run, c
         return web.Response()
 
     bus.replies.append(take_time)
-    await run(bus)
+    await run(bus, SHOUT)
     socket = await bus.service()
     await socket.send_json(question(seq=4))
     first = await bus.answer()
     await socket.close()
     socket = await bus.service()
     let_go.set()
-    await until(lambda: "answered check-domain #4" in caplog.messages)
+    await until(lambda: "answered shout #4" in caplog.messages)
 
     await socket.send_json(question(seq=4, delivery=2))
 
     assert await bus.answer() == first
     assert await bus.command() == {"action": "ack", "seq": 4}
-    assert "answered check-domain #4, delivery 2" in caplog.messages
+    assert "answered shout #4, delivery 2" in caplog.messages
 
 
 async def test_an_answer_of_several_events_numbers_them(bus, run):
-    def many(event, registry):
-        return [{"name": "one", "data": 1}, {"name": "two", "data": 2}], []
+    def many(event):
+        return [{"name": "one", "data": 1}, {"name": "two", "data": 2}]
 
-    await run(bus, handlers={"count": many})
+    await run(bus, {"count": many})
     await (await bus.service()).send_json(question("count", seq=5))
 
     answers = [await bus.answer(), await bus.answer()]
     assert [(answer["name"], answer["id"]) for answer in answers] == [("one", "e1-5-1"), ("two", "e1-5-2")]
 
 
-async def test_the_same_question_gets_the_same_answer_with_the_same_id(bus, run):
-    await run(bus)
-    register = question("register-domain", seq=3, data={"name": "example.com"})
-    socket = await bus.service()
-
-    await socket.send_json(register)
-    first = await bus.answer()
-    await socket.send_json(register)
-
-    assert first["data"]["registered"] is True
-    assert await bus.answer() == first
-
-
-async def test_another_log_asks_other_questions(bus, run):
-    await run(bus)
-    socket = await bus.service()
-    await socket.send_json(question("register-domain", data={"name": "example.com"}))
-    first = await bus.answer()
-
-    bus.epoch = "e2"
-    await socket.close()
-    await (await bus.service()).send_json(question("register-domain", data={"name": "example.com"}))
-    second = await bus.answer()
-
-    assert (first["id"], first["data"]["registered"]) == ("e1-1-1", True)
-    assert (second["id"], second["data"]["registered"]) == ("e2-1-1", False)
-
-
 @pytest.mark.parametrize(
     "frame",
     [
-        '{"action": "check-domain", "error": "unknown action"}',
-        '{"action": "x", "name": "check-domain", "seq": 1, "data": [], "context": {}}',
-        '{"name": "check-domain-completed", "data": []}',
+        '{"action": "shout", "error": "unknown action"}',
+        '{"action": "x", "name": "shout", "seq": 1, "data": [], "context": {}}',
+        '{"name": "shout-completed", "data": []}',
         '{"journal": "published"}',
         "[]",
         "7",
         "",
         "{",
         "[" * 100_000,
-        '{"name": "check-domain"}',
+        '{"name": "shout"}',
     ],
 )
 async def test_what_is_no_question_is_let_pass(bus, run, frame):
-    await run(bus)
+    await run(bus, SHOUT)
     socket = await bus.service()
 
     await socket.send_str(frame)
     await socket.send_json(question(seq=2))
 
     assert (await bus.answer())["id"] == "e1-2-1"
-
-
-async def test_a_number_of_any_length_gets_an_answer(bus, run):
-    await run(bus)
-
-    await (await bus.service()).send_str(
-        '{"name": "check-domain", "seq": 1, "context": {}, "data": [' + "9" * 10_000 + "]}"
-    )
-
-    [result] = (await bus.answer())["data"]
-    assert result["availability"] == "not available"
-    assert result["error"]
-
-
-async def test_many_visitors_wait_at_the_same_time(bus, run):
-    await run(bus, delay=0.5)
-    socket = await bus.service()
-
-    async with asyncio.timeout(10):  # one after the other they would need twenty seconds
-        for seq in range(1, 41):
-            await socket.send_json(question(seq=seq))
-        answers = [await bus.answer() for _ in range(40)]
-
-    assert {answer["context"]["cause"] for answer in answers} == {str(seq) for seq in range(1, 41)}
 
 
 async def test_no_more_questions_are_taken_than_can_be_answered_at_once(bus, run, monkeypatch):
@@ -208,7 +167,7 @@ async def test_no_more_questions_are_taken_than_can_be_answered_at_once(bus, run
         return web.Response()
 
     bus.replies += [wait_for_another] * 8
-    await run(bus)
+    await run(bus, SHOUT)
     socket = await bus.service()
     for seq in range(8):
         await socket.send_json(question(seq=seq))
@@ -219,10 +178,15 @@ async def test_no_more_questions_are_taken_than_can_be_answered_at_once(bus, run
 
 async def test_a_full_room_does_not_cost_the_connection(bus, run, monkeypatch):
     monkeypatch.setattr(service_module, "MOST_AT_ONCE", 1)
-    hasty = functools.partial(service_module.connect, ping_interval=0.01, ping_timeout=0.01)
-    monkeypatch.setattr(service_module, "connect", hasty)
+    hasty = functools.partial(connection_module.connect, ping_interval=0.01, ping_timeout=0.01)
+    monkeypatch.setattr(connection_module, "connect", hasty)
     attempts = []
-    await run(bus, delay=0.02, backoff=lambda attempt: attempts.append(attempt) or 0.0)
+
+    async def slowly(event):
+        await asyncio.sleep(0.02)
+        return shout(event)
+
+    await run(bus, {"shout": slowly}, backoff=lambda attempt: attempts.append(attempt) or 0.0)
     socket = await bus.service()
 
     for seq in range(40):  # more than websockets reads ahead, so that for a while it reads nothing
@@ -232,22 +196,81 @@ async def test_a_full_room_does_not_cost_the_connection(bus, run, monkeypatch):
     assert attempts == []
 
 
+async def test_a_handler_gets_the_event_as_it_came_and_the_name_of_its_log(bus, run):
+    handed = asyncio.Queue()
+
+    async def look(event):
+        handed.put_nowait(event)
+        return []
+
+    await run(bus, {"look": look})
+    await (await bus.service()).send_json(question("look", seq=3, delivery=2, later="more"))
+
+    assert await handed.get() == question("look", seq=3, delivery=2, later="more", epoch="e1")
+
+
+async def test_another_log_asks_other_questions(bus, run):
+    await run(bus, SHOUT)
+    socket = await bus.service()
+    await socket.send_json(question(seq=1))
+    first = await bus.answer()
+
+    bus.epoch = "e2"
+    await socket.close()
+    await (await bus.service()).send_json(question(seq=1))
+
+    assert [first["id"], (await bus.answer())["id"]] == ["e1-1-1", "e2-1-1"]
+
+
+async def test_the_same_question_gets_an_answer_with_the_same_id(bus, run):
+    await run(bus, SHOUT)
+    socket = await bus.service()
+
+    await socket.send_json(question(seq=3))
+    await socket.send_json(question(seq=3, delivery=2))
+
+    assert await bus.answer() == await bus.answer()
+
+
+async def test_handlers_that_take_their_time_do_so_at_the_same_time(bus, run):
+    all_at_once = threading.Barrier(100)
+
+    def wait_for_the_others(event):
+        all_at_once.wait(timeout=10)
+        return shout(event)
+
+    await run(bus, {"shout": wait_for_the_others})
+    socket = await bus.service()
+    for seq in range(100):
+        await socket.send_json(question(seq=seq))
+
+    assert len({(await bus.answer())["id"] for _ in range(100)}) == 100
+
+
+async def test_a_number_of_any_length_gets_an_answer(bus, run):
+    await run(bus, {"count": lambda event: [{"name": "counted", "data": event["data"] > 10**999}]})
+
+    await (await bus.service()).send_str('{"name": "count", "seq": 1, "context": {}, "data": ' + "9" * 10_000 + "}")
+
+    assert (await bus.answer())["data"] is True
+
+
 async def test_only_what_the_bus_took_counts_as_answered(bus, run, caplog):
     caplog.set_level("INFO")
     bus.replies.append(403)
-    await run(bus)
+    await run(bus, SHOUT)
     socket = await bus.service()
 
     await socket.send_json(question(seq=1))
-    await until(lambda: "check-domain-completed is dropped: the bus answered 403 {}" in caplog.messages)
+    await until(lambda: "shout-completed is dropped: the bus answered 403 {}" in caplog.messages)
     await socket.send_json(question(seq=2))
-    await until(lambda: "answered check-domain #2" in caplog.messages)
+    await until(lambda: "answered shout #2" in caplog.messages)
 
-    assert "answered check-domain #1" not in caplog.messages
+    assert "answered shout #1" not in caplog.messages
 
 
 async def test_a_mistake_in_a_handler_is_shown_and_the_service_lives_on(bus, run, caplog):
-    await run(bus, handlers={"divide": lambda *_: 1 / 0, "check-domain": lambda *_: ([{"name": "fine"}], [])})
+    await run(bus, {"divide": lambda _: 1 / 0, "shout": shout})
     socket = await bus.service()
 
     await socket.send_json(question("divide", seq=7))
@@ -259,21 +282,55 @@ async def test_a_mistake_in_a_handler_is_shown_and_the_service_lives_on(bus, run
     assert failure.exc_info[0] is ZeroDivisionError
 
 
-async def test_a_registry_that_fails_is_one_line(bus, run, registry, caplog):
-    await run(bus)
-    socket = await bus.service()
-    registry.close()
+@pytest.mark.parametrize(
+    ("mistake", "line"),
+    [
+        (lambda _: next(iter([])), "StopIteration"),
+        (lambda _: sys.exit(1), "SystemExit: 1"),
+        (lambda _: None, "TypeError: the handler returned None; expected a list of events, such as "),
+        (lambda _: {"name": "x"}, "TypeError: the handler returned {'name': 'x'}; expected a list of events"),
+        (lambda _: ["x"], "TypeError: the handler returned ['x']; expected a list of events"),
+        (lambda _: [{"data": 1}], "TypeError: the handler returned [{'data': 1}]; expected a list of events"),
+        (lambda _: [{"name": "x", "data": {1}}], "TypeError: Object of type set is not JSON serializable"),
+    ],
+)
+async def test_whatever_the_mistake_is_its_author_sees_it_and_the_question_comes_again(bus, run, caplog, mistake, line):
+    await run(bus, {"err": mistake})
 
-    await socket.send_json(question(seq=7))
+    await (await bus.service()).send_json(question("err", seq=7))
 
-    line = "check-domain #7 stays unanswered: the registry says Cannot operate on a closed database."
-    await until(lambda: line in caplog.messages)
+    assert await bus.command() == {"action": "nack", "seq": 7, "delay": 4.0}
+    assert line in caplog.text
+
+
+async def test_a_mistake_in_an_async_handler_is_one_like_any_other(bus, run, caplog):
+    async def divide(event):
+        return event["data"] / 0
+
+    await run(bus, {"divide": divide})
+
+    await (await bus.service()).send_json(question("divide", seq=7, data=1))
+
+    assert await bus.command() == {"action": "nack", "seq": 7, "delay": 4.0}
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_a_handler_that_cannot_answer_now_says_so_in_one_line(bus, run, caplog):
+    def refuse(event):
+        raise NotNow("the registry\nis closed")
+
+    await run(bus, {"shout": refuse})
+
+    await (await bus.service()).send_json(question(seq=7))
+
+    assert await bus.command() == {"action": "nack", "seq": 7, "delay": 4.0}
+    assert caplog.messages == ["shout #7 stays unanswered: the registry is closed"]
     assert not any(record.exc_info for record in caplog.records)
 
 
 async def test_a_broken_connection_is_made_again(bus, run):
     attempts = []
-    await run(bus, backoff=lambda attempt: attempts.append(attempt) or 0.0)
+    await run(bus, SHOUT, backoff=lambda attempt: attempts.append(attempt) or 0.0)
 
     (await bus.service())._req.transport.abort()
     await (await bus.service()).close(code=WSCloseCode.SERVICE_RESTART)
@@ -287,7 +344,7 @@ async def test_a_broken_connection_is_made_again(bus, run):
 async def test_it_waits_longer_and_longer_for_a_bus_that_is_not_there(bus, run, caplog):
     await bus.stop()
     attempts = asyncio.Queue()
-    await run(bus, backoff=lambda attempt: attempts.put_nowait(attempt) or 0.01)
+    await run(bus, SHOUT, backoff=lambda attempt: attempts.put_nowait(attempt) or 0.01)
     assert [await attempts.get() for _ in range(4)] == [0, 1, 2, 3]
 
     again = type(bus)(bus.port)
@@ -300,7 +357,7 @@ async def test_it_waits_longer_and_longer_for_a_bus_that_is_not_there(bus, run, 
 
 async def test_an_answer_survives_the_connection_that_its_question_came_by(bus, run):
     bus.replies.append(503)
-    await run(bus, backoff=lambda _: 0.05)
+    await run(bus, SHOUT, backoff=lambda _: 0.05)
     socket = await bus.service()
 
     await socket.send_json(question(seq=4))
@@ -316,17 +373,28 @@ async def test_what_does_not_answer_as_a_bus_is_tried_again(bus, run, caplog):
         await service.send_json(answer)
 
     bus.greetings += [
-        lambda service: say(service, {"action": "authenticate", "error": "not now"}),
         lambda service: say(service, {"action": "authenticate", "authenticated": True}),
         lambda service: say(service, ["hello"]),
     ]
-    await run(bus)
+    await run(bus, SHOUT)
 
-    for _ in range(3):
+    for _ in range(2):
         await bus.service()
     await (await bus.service()).send_json(question())
     await bus.answer()
-    assert sum("does not answer as the bus does" in line for line in caplog.messages) == 3
+    assert sum("does not answer as the bus does" in line for line in caplog.messages) == 2
+
+
+async def test_what_the_bus_does_not_understand_is_told_in_its_own_words(bus, run, caplog):
+    async def refuse(service):
+        await service.send_json({"action": "authenticate", "error": "group: expected visible ASCII characters"})
+
+    bus.greetings.append(refuse)
+    await run(bus, SHOUT)
+
+    await bus.service()
+    await bus.service()
+    assert caplog.messages[0].endswith(" because the bus said: group: expected visible ASCII characters")
 
 
 @pytest.mark.parametrize("says", [True, False])
@@ -337,7 +405,7 @@ async def test_a_service_that_is_not_accepted_does_not_come_back(bus, run, says)
         await service.close(code=4403, message=b"wrong credentials")
 
     bus.greetings.append(refuse)
-    _, listening = await run(bus)
+    _, listening = await run(bus, SHOUT)
 
     with pytest.raises(NotAllowed, match="wrong credentials"):
         await asyncio.wait_for(listening, 10)
@@ -347,7 +415,7 @@ async def test_a_service_that_is_not_accepted_does_not_come_back(bus, run, says)
 async def test_a_file_is_there_while_it_is_connected(bus, run, tmp_path):
     file = tmp_path / "connected"
     reconnecting = asyncio.Event()
-    await run(bus, connected_file=file, backoff=lambda _: reconnecting.set() or 60.0)
+    await run(bus, SHOUT, connected_file=file, backoff=lambda _: reconnecting.set() or 60.0)
     socket = await bus.service()
     await socket.send_json(question())
     await bus.answer()
@@ -368,7 +436,7 @@ async def test_stopping_lets_answers_under_way_get_out(bus, run, caplog):
         return web.Response()
 
     bus.replies.append(take_time)
-    service, listening = await run(bus)
+    service, listening = await run(bus, SHOUT)
     await (await bus.service()).send_json(question(seq=6))
     await bus.answer()
 
@@ -377,7 +445,7 @@ async def test_stopping_lets_answers_under_way_get_out(bus, run, caplog):
     let_go.set()
     await stopping
 
-    assert "answered check-domain #6" in caplog.messages
+    assert "answered shout #6" in caplog.messages
 
 
 async def test_stopping_does_not_wait_for_ever(bus, run, monkeypatch, caplog):
@@ -387,7 +455,7 @@ async def test_stopping_does_not_wait_for_ever(bus, run, monkeypatch, caplog):
         await asyncio.Event().wait()
 
     bus.replies.append(say_nothing)
-    service, listening = await run(bus)
+    service, listening = await run(bus, SHOUT)
     await (await bus.service()).send_json(question())
     await bus.answer()
 

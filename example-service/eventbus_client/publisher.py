@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import logging
+from functools import partial
 
 import aiohttp
 
+from .answers import Event
 from .backoff import Backoff
-from .handlers import Event
+from .reasons import one_line, reason
 
 logger = logging.getLogger(__name__)
 
+# Seconds after which a request has failed.
+TIMEOUT = 10.0
 # Any answer but 200 means "not added". After these another attempt may go better; after all others it will not.
 TRY_AGAIN = frozenset({408, 429, *range(500, 600)})
 
@@ -47,7 +52,7 @@ class Publisher:
                 return await self._post(event)
             except (NotAdded, aiohttp.ClientError, TimeoutError) as error:
                 seconds = _asked_to_wait(error) + self._backoff(attempt)
-                logger.warning("publishing %s again in %.1f s because %s", event["name"], seconds, one_line(error))
+                logger.warning("publishing %s again in %.1f s because %s", event["name"], seconds, reason(error))
             await asyncio.sleep(seconds)
         raise AssertionError  # pragma: no cover - it counts for ever
 
@@ -60,9 +65,13 @@ class Publisher:
             return response.status == 200
 
 
-def one_line(error: object) -> str:
-    """Bring a message into one line of the output."""
-    return " ".join(str(error).split()) or type(error).__name__
+def open_session(token: str) -> aiohttp.ClientSession:
+    """Make the HTTP session that publishes in the name of the service with this token."""
+    return aiohttp.ClientSession(
+        headers={"Authorization": f"Bearer {token}"},
+        timeout=aiohttp.ClientTimeout(total=TIMEOUT),
+        json_serialize=partial(json.dumps, ensure_ascii=False),  # escaped, a context could outgrow the largest event
+    )
 
 
 def _asked_to_wait(error: Exception) -> float:

@@ -87,7 +87,7 @@ class Publishing:
         return texts
 
     async def _entry(self, text: bytes | msgspec.Raw, service: Service | None) -> Entry:
-        draft = decode_draft(bytes(text), max_size=self._settings.max_event)
+        draft = decode_draft(text, max_size=self._settings.max_event)
         publisher = await self._authorize(draft, service)
         return _addressed(draft), publisher
 

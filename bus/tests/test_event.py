@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
+from types import FrameType
+from typing import Any
 
 import msgspec
 import pytest
@@ -182,6 +186,32 @@ def test_a_body_made_to_be_slow_is_decided_in_no_time(body: bytes) -> None:
         decode_draft(body, max_size=LIMIT)
 
     assert time.process_time() - start < 1
+
+
+def lines_run(function: Callable[[], object]) -> int:
+    """Count the lines of Python that a call runs, in whatever it calls."""
+    count, before = 0, sys.gettrace()
+
+    def trace(_frame: FrameType, event: str, _arg: Any) -> Any:
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    sys.settrace(trace)
+    try:
+        function()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+@pytest.mark.parametrize("part", ["[],", '"",{},', '{"[":"\\"["},', '"\\\\",' + "[" * 50 + "]" * 50 + ","])
+def test_a_long_body_takes_no_more_steps_than_a_short_one(part: str) -> None:
+    short, long = [f'{{"name": "hi", "data": [{part * count}1]}}'.encode() for count in (100, 1_000)]
+
+    steps = [lines_run(lambda body=body: decode_draft(body, max_size=LIMIT)) for body in (short, long)]  # type: ignore[misc]
+
+    assert steps[0] == steps[1]
 
 
 def test_ids_made_by_the_bus_differ_and_sort_by_time() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from eventbus.event import MAX_DEPTH, Draft, Event, decode_draft, encode_event
+from eventbus.event import MAX_DEPTH, Draft, Event, _nesting, decode_draft, encode_event
 from eventbus.identities import address_of, new_token
 from eventbus.log import Log, Publisher, open_log
 from eventbus.patterns import OWN, Patterns, matches
@@ -98,6 +98,59 @@ def test_what_is_nested_deeper_is_refused(depth: int, opening: str) -> None:
 
     with pytest.raises((NotAnEvent, NotJson)):
         decode_draft(body.encode(), max_size=MAX_SIZE)
+
+
+def depth_of(json: bytes) -> int:
+    """Count character by character: how deep a parser may be by the end of some first part of it."""
+    depth = deepest = 0
+    quoted = escaped = False
+    for character in json.decode():
+        if escaped:
+            escaped = False
+        elif quoted:
+            escaped, quoted = character == "\\", character != '"'
+        elif character == '"':
+            quoted = True
+        elif character in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif character in "]}":
+            depth -= 1
+    return deepest
+
+
+# Many brackets, so that the short way for few of them is not taken.
+bracketed = st.lists(
+    st.sampled_from(["[" * 30, "]" * 20, "{", "}", "[", "]", '"', '\\"', "\\\\", "é", ",1"]), max_size=40
+)
+
+
+@given(json_texts, st.integers(MAX_DEPTH, 600))
+@example('{"[": "\\\\", "\\"]": "["}', MAX_DEPTH)
+@example("{}", 512)
+def test_the_depth_is_what_a_parser_would_find(text: str, around: int) -> None:
+    body = ("[" * around + f"{text},{text}" + "]" * around).encode()
+
+    assert _nesting(body) == depth_of(body)
+    assert _nesting(body) >= around
+
+
+@given(bracketed)
+@example(["]" * 100, "[" * 90])
+@example(["[" * 80, '"', "]" * 80])
+def test_malformed_text_is_not_thought_less_deep_than_a_parser_would_go(parts: list[str]) -> None:
+    body = "".join(parts).encode()
+
+    assert _nesting(body) >= _depth_until_a_backslash(body)
+
+
+def _depth_until_a_backslash(body: bytes) -> int:
+    """Every parser stops at a backslash that stands in no string."""
+    text, quoted, at = body.decode(), False, 0
+    while at < len(text) and (quoted or text[at] != "\\"):
+        quoted ^= text[at] == '"'
+        at += 1 + (quoted and text[at] == "\\")
+    return depth_of(text[:at].encode())
 
 
 @given(before=st.text(characters), half=st.integers(0xD800, 0xDFFF), after=st.text(characters))

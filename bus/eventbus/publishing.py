@@ -102,7 +102,9 @@ class Publishing:
             publisher, names = Publisher(source=service.name, scope=f"service {service.name}"), service.publish
         else:
             publisher, names = await self._client(draft), self._settings.client_events
-        if draft.name not in names or draft.name.startswith(OWN):
+        if draft.name.startswith(OWN):
+            raise NotAllowed(f"nobody but the bus may publish {draft.name!r}: what begins with {OWN!r} is its own")
+        if draft.name not in names:
             raise NotAllowed(f"{publisher.source!r} may not publish {draft.name!r}, only {names}")
         return publisher
 

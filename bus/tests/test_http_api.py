@@ -170,6 +170,7 @@ async def test_no_service_may_publish_what_is_the_bus_s_own(bus: Bus) -> None:
     answer = await bus.post({"name": "eventbus.dead-letter"}, authorization="the-service")
 
     assert answer.status == 403
+    assert answer.json["detail"].startswith("nobody but the bus may publish 'eventbus.dead-letter'")
 
 
 async def test_which_events_clients_may_publish_is_a_setting(start: StartBus) -> None:

@@ -124,7 +124,15 @@ class Publishing:
             TooFast: A client, or all of a host.
             Unavailable: The log cannot take it now.
         """
-        self._rate.take(Counter(publisher.scope for _, publisher in entries if publisher.source == CLIENT), host=host)
+        counted = Counter(publisher.scope for _, publisher in entries if publisher.source == CLIENT)
+        self._rate.take(counted, host=host)
+        try:
+            return await self._store(entries, size=size)
+        except Unavailable:
+            self._rate.give_back(counted, host=host)
+            raise
+
+    async def _store(self, entries: list[Entry], *, size: int) -> list[Appended]:
         if self._waiting + size > MAX_WAITING:
             raise Unavailable("more events wait to be stored than can be held; send it again later, with the same id")
         self._waiting += size

@@ -45,12 +45,8 @@ class ClientRate:
         Raises:
             TooFast: At least one of these is too fast; then nothing is counted.
         """
-        if not self._rate or not events:
-            return
-        now, each = self._clock(), 1 / self._rate
-        wanted = [(self._clients, client, count * each) for client, count in events.items()]
-        wanted.append((self._hosts, host, sum(events.values()) * each / CLIENTS_OF_A_HOST))
-        wait = max(arrivals.wait(key, seconds, now) for arrivals, key, seconds in wanted)
+        now, wanted = self._clock(), self._wanted(events, host)
+        wait = max((arrivals.wait(key, seconds, now) for arrivals, key, seconds in wanted), default=0.0)
         if wait > _ROUNDING:
             raise TooFast(
                 f"more than {self._rate} events a second, or {self._rate * CLIENTS_OF_A_HOST} from all clients of your "
@@ -59,6 +55,19 @@ class ClientRate:
             )
         for arrivals, key, seconds in wanted:
             arrivals.add(key, seconds, now)
+
+    def give_back(self, events: Mapping[str, int], *, host: str) -> None:
+        """Count no more what was taken but could not be stored."""
+        for arrivals, key, seconds in self._wanted(events, host):
+            arrivals.take_away(key, seconds)
+
+    def _wanted(self, events: Mapping[str, int], host: str) -> list[tuple[_Arrivals, str, float]]:
+        """Tell what to count, of whom, and for how many seconds at its rate."""
+        if not self._rate or not events:
+            return []
+        each = 1 / self._rate
+        wanted = [(self._clients, client, count * each) for client, count in events.items()]
+        return [*wanted, (self._hosts, host, sum(events.values()) * each / CLIENTS_OF_A_HOST)]
 
 
 class _Arrivals:
@@ -79,3 +88,8 @@ class _Arrivals:
             self._times = {each: time for each, time in self._times.items() if time > now}
             self._sweep_at = max(_REMEMBERED, 2 * len(self._times))
         self._times[key] = max(self._times.get(key, now), now) + seconds
+
+    def take_away(self, key: str, seconds: float) -> None:
+        """Count so many seconds less; a time that is past means the same, however long."""
+        if key in self._times:
+            self._times[key] -= seconds

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from bus_under_test import ORIGIN, Bus, StartBus
 from eventbus.config import Settings
-from eventbus.log import open_log
-from eventbus.problems import TooFast
+from eventbus.log import Appended, Entry, open_log
+from eventbus.log.memory import MemoryLog
+from eventbus.problems import TooFast, Unavailable
 from eventbus.rate import ClientRate
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,6 +53,31 @@ def test_what_was_refused_is_not_counted_and_passes_when_it_was_told_to_come() -
     assert passes(rate, 4, client="ben")
     clock.now += 3
     assert passes(rate, 3)
+
+
+def test_what_could_not_be_stored_is_given_back() -> None:
+    clock = Clock()
+    rate = ClientRate(1, clock=clock)
+    assert passes(rate, 3)
+
+    rate.take({"anna": 1, "ben": 4}, host="h")
+    rate.give_back({"anna": 1, "ben": 4}, host="h")
+
+    assert [passes(rate) for _ in range(2)] == [True, False]
+    assert passes(rate, 4, client="ben")
+    assert sum(passes(rate, client=str(number)) for number in range(100)) == 32  # 40, and 8 have passed
+
+
+def test_who_gets_something_back_late_may_not_publish_more_than_a_burst() -> None:
+    clock = Clock()
+    rate = ClientRate(1, clock=clock)
+    assert passes(rate, 4)
+    clock.now += 1_000
+
+    rate.give_back({"anna": 4, "nobody": 4}, host="h")
+
+    assert [passes(rate) for _ in range(5)] == [True] * 4 + [False]
+    assert list(rate._clients._times) == ["anna"]
 
 
 def test_a_batch_larger_than_a_burst_passes_and_is_waited_off() -> None:
@@ -134,6 +162,23 @@ async def test_a_batch_counts_each_of_its_events(bus: Bus) -> None:
 
     assert [(await bus.post(batch)).status for _ in range(2)] == [200, 429]
     assert len(await bus.events()) == 3
+
+
+async def test_what_the_log_could_not_take_does_not_count(start: StartBus) -> None:
+    class FullOnce(MemoryLog):
+        full = True
+
+        async def append(self, entries: Sequence[Entry]) -> list[Appended]:
+            if self.full:
+                self.full = False
+                raise Unavailable("the disk is full")
+            return await super().append(entries)
+
+    bus = await start(FullOnce(), Settings(client_rate=1))
+    token = await bus.new_token()
+    batch = [{"name": "hi", "context": {"identifier": token}}] * 200
+
+    assert [(await bus.post(batch)).status for _ in range(3)] == [503, 200, 429]
 
 
 async def test_services_have_no_limit(bus: Bus) -> None:

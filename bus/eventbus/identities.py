@@ -72,19 +72,22 @@ class Identities:
             await self.refresh([address])
         return left > 0
 
-    async def refresh(self, addresses: Iterable[str]) -> None:
-        """Let these live from now on, as they are in use; forget those that expired."""
+    async def refresh(self, addresses: Iterable[str]) -> bool:
+        """Let these live from now on, as they are in use; forget a few that expired, and tell if there may be more."""
         # They may not be refreshed again for `refresh_every`, and still live for a whole lifetime after that.
         expiries = dict.fromkeys(addresses, self._clock() + self._lifetime + self.refresh_every)
-        await self._log.keep_identities(expiries, now=self._clock())
+        more = await self._log.keep_identities(expiries, now=self._clock())
         self._remember(expiries)
+        return more
 
     async def keep_refreshing(self, addresses: Callable[[], Iterable[str]]) -> None:
-        """Refresh those in use for ever, so that no identity expires under an open socket."""
+        """Refresh those in use for ever, so that no identity expires under an open socket; forget all that expired."""
         while True:
             await asyncio.sleep(self.refresh_every)
             try:
-                await self.refresh(addresses())
+                more = await self.refresh(addresses())
+                while more:
+                    more = await self.refresh([])
             except Unavailable as problem:
                 logger.error("identities wait for their next turn: %s", problem.detail)  # noqa: TRY400 - one line
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -43,9 +44,10 @@ class CountingLog:
         self.reads += 1
         return self.expiries.get(address, 0)
 
-    async def keep_identities(self, expiries: dict[str, float], *, now: float) -> None:
+    async def keep_identities(self, expiries: dict[str, float], *, now: float) -> bool:
         self.writes += 1
         self.expiries |= expiries
+        return False
 
 
 def test_tokens_and_addresses_are_told_apart_by_their_beginning() -> None:
@@ -150,6 +152,31 @@ async def test_use_is_written_at_most_once_in_a_tenth_of_the_lifetime(clock: Clo
 
     assert 90 <= log.writes <= 100
     assert log.reads == 0
+
+
+async def test_whatever_expired_is_forgotten_at_the_next_refresh_though_in_steps() -> None:
+    class Forgetting:
+        """Has more to forget three times, and then says nothing."""
+
+        def __init__(self) -> None:
+            self.steps: list[list[str]] = []
+            self.done = asyncio.Event()
+
+        async def keep_identities(self, expiries: dict[str, float], *, now: float) -> bool:
+            self.steps.append(list(expiries))
+            if len(self.steps) == 4:
+                self.done.set()
+                await asyncio.Event().wait()
+            return True
+
+    log = Forgetting()
+    identities = Identities(log, lifetime=0)  # type: ignore[arg-type]
+
+    refreshing = asyncio.create_task(identities.keep_refreshing(lambda: ["client-anna"]))
+    await asyncio.wait_for(log.done.wait(), 10)
+    refreshing.cancel()
+
+    assert log.steps == [["client-anna"], [], [], []]
 
 
 async def test_memory_for_what_the_log_said_is_bounded(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:

@@ -221,6 +221,20 @@ async def test_expired_identities_are_forgotten(log: Log) -> None:
     assert await log.identity_expiry("client-bert") == 200
 
 
+async def test_expired_identities_are_forgotten_in_steps_the_first_ones_first(log: Log) -> None:
+    addresses = [f"client-{number}" for number in range(TRIM_STEP * 5 // 2)]
+    await log.keep_identities({address: 100 + number for number, address in enumerate(addresses)}, now=0)
+
+    more, left = [], []
+    for number in range(3):
+        more.append(await log.keep_identities({f"client-new-{number}": 1e9}, now=1e6))
+        left.append([address for address in addresses if await log.identity_expiry(address)])
+
+    assert more == [True, True, False]
+    assert left == [addresses[TRIM_STEP:], addresses[2 * TRIM_STEP :], []]
+    assert await log.identity_expiry("client-new-0") == 1e9
+
+
 async def test_a_log_that_can_be_written_says_so_and_does_not_change(log: Log) -> None:
     epoch = log.epoch
 

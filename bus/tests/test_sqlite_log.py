@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from eventbus.config import ConfigError
 from eventbus.event import Draft
-from eventbus.log import Publisher, open_log
+from eventbus.log import TRIM_STEP, Publisher, open_log
 from eventbus.log.sqlite import SqliteLog
 from eventbus.problems import Unavailable
 
@@ -85,6 +85,21 @@ async def test_appends_that_come_during_a_commit_share_the_next_one(
 
     assert len(commits) <= 3
     assert log.head == 200
+
+
+async def test_identities_that_share_a_commit_forget_no_more_than_one_alone(
+    reopen: Callable[[], Awaitable[SqliteLog]],
+) -> None:
+    log = await reopen()
+    await log.keep_identities({f"client-{number}": 100 for number in range(5 * TRIM_STEP)}, now=0)
+
+    await asyncio.gather(*[log.keep_identities({f"client-new-{number}": 1e9}, now=1e6) for number in range(50)])
+
+    (count,) = log._writer.execute("SELECT count(*) FROM identities WHERE expires = 100").fetchone()
+    assert count == 4 * TRIM_STEP
+    await log.keep_identities({}, now=1e6)
+    (count,) = log._writer.execute("SELECT count(*) FROM identities WHERE expires = 100").fetchone()
+    assert count == 3 * TRIM_STEP
 
 
 @pytest.mark.parametrize(("option", "level"), [("", 2), ("?sync=full", 2), ("?sync=normal", 1)])

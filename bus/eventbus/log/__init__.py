@@ -123,8 +123,14 @@ class Log(Protocol):
     async def identity_expiry(self, address: str) -> float:
         """Return the Unix time at which an address expires; 0 for one that is not known."""
 
-    async def keep_identities(self, expiries: Mapping[str, float], *, now: float) -> None:
-        """Keep each address until its expiry; forget those that expired before `now` (both Unix time)."""
+    async def keep_identities(self, expiries: Mapping[str, float], *, now: float) -> bool:
+        """Keep each address until its expiry; forget a few of those that expired before `now` (both Unix time).
+
+        At most `TRIM_STEP`, as any commit that waits meanwhile waits for that.
+
+        Returns:
+            Whether there may be more to forget.
+        """
 
     async def check(self) -> None:
         """Write, and change nothing: returns if an append would succeed."""

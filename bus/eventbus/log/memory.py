@@ -74,14 +74,16 @@ class MemoryLog:
     async def identity_expiry(self, address: str) -> float:
         return self._identities.get(address, 0.0)
 
-    async def keep_identities(self, expiries: Mapping[str, float], *, now: float) -> None:
+    async def keep_identities(self, expiries: Mapping[str, float], *, now: float) -> bool:
         for address in expiries:
             self._identities.pop(address, None)
         self._identities |= expiries  # at the end: the first expire first
-        expired = list(takewhile(lambda address: self._identities[address] <= now, self._identities))
+        oldest = islice(self._identities, TRIM_STEP)
+        expired = list(takewhile(lambda address: self._identities[address] <= now, oldest))
         for address in expired:
             del self._identities[address]
             self._lost.pop(address, None)
+        return len(expired) == TRIM_STEP
 
     async def check(self) -> None:
         pass  # memory can always be written

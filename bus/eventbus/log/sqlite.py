@@ -64,6 +64,10 @@ UPDATE identities
 SET lost = (SELECT max(seq) FROM events WHERE identifier = address AND seq <= :upto)
 WHERE address IN (SELECT identifier FROM events WHERE seq <= :upto)
 """
+_FORGET_IDENTITIES = """
+DELETE FROM identities
+WHERE address IN (SELECT address FROM identities WHERE expires < ? ORDER BY expires LIMIT ?)
+"""
 _KEEP_IDENTITY = """
 INSERT INTO identities (address, expires) VALUES (?, ?) ON CONFLICT (address) DO UPDATE SET expires = excluded.expires
 """
@@ -113,6 +117,7 @@ class SqliteLog:
                 raise OSError(_refusal(error)) from None
             self._opened = opened.pop_all()
         self._failing = False  # since an append could not be written
+        self._forgetting = False  # identities, in the next commit
         self._committer = Committer(self._writer, committed=_newest, moved=self._head.advance)
         self._reader_thread = ThreadPoolExecutor(1, "log-reader")  # the event loop never waits for the disk
 
@@ -187,12 +192,21 @@ class SqliteLog:
         expires: float | None = await self._read(_one, "SELECT expires FROM identities WHERE address = ?", address)
         return expires or 0.0
 
-    async def keep_identities(self, expiries: Mapping[str, float], *, now: float) -> None:
-        def keep(db: sqlite3.Connection) -> None:
-            db.execute("DELETE FROM identities WHERE expires < ?", [now])
-            db.executemany(_KEEP_IDENTITY, expiries.items())
+    async def keep_identities(self, expiries: Mapping[str, float], *, now: float) -> bool:
+        step = 0 if self._forgetting else TRIM_STEP  # one of those that share a commit is enough
 
-        await self._committer.commit(keep)
+        def keep(db: sqlite3.Connection) -> bool:
+            forgotten = db.execute(_FORGET_IDENTITIES, [now, step]).rowcount if step else 0
+            db.executemany(_KEEP_IDENTITY, expiries.items())
+            return forgotten == TRIM_STEP
+
+        if not step:
+            return await self._committer.commit(keep)
+        self._forgetting = True
+        try:
+            return await self._committer.commit(keep)
+        finally:
+            self._forgetting = False
 
     async def check(self) -> None:
         # A nearly full disk has room for a little, not for what was refused: only as much as a request may hold counts.

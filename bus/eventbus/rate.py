@@ -1,4 +1,4 @@
-"""How fast clients may publish, so that one program cannot push everybody's events out of the log.
+"""How fast clients may publish and hosts may get identities, so that one program cannot fill the log.
 
 The generic cell rate algorithm (ITU-T I.371): of each publisher only one time is kept, the one at which what it has
 published so far would have come if it had kept to the rate. It may be that far ahead of its time, and no further.
@@ -24,10 +24,10 @@ _REMEMBERED = 10_000
 
 
 class ClientRate:
-    """Counts what clients publish.
+    """Counts what clients publish, and the identities that are new.
 
     Args:
-        rate: Events that a client may publish in a second; 0 for no limit.
+        rate: Events that a client may publish in a second, and identities that a host may get; 0 for no limit.
         clock: Seconds; only goes forward.
     """
 
@@ -36,6 +36,7 @@ class ClientRate:
         self._clock = clock
         self._clients = _Arrivals()
         self._hosts = _Arrivals()
+        self._identities = _Arrivals()  # of each host
 
     def take(self, events: Mapping[str, int], *, host: str) -> None:
         """Count events: of each client so many, all from one host.
@@ -55,6 +56,24 @@ class ClientRate:
             )
         for arrivals, key, seconds in wanted:
             arrivals.add(key, seconds, now)
+
+    def take_identity(self, *, host: str) -> None:
+        """Count an identity that is new, for a host.
+
+        Raises:
+            TooFast: The host gets them too fast; then this one is not counted.
+        """
+        if not self._rate:
+            return
+        now, seconds = self._clock(), 1 / self._rate
+        wait = self._identities.wait(host, seconds, now)
+        if wait > _ROUNDING:
+            raise TooFast(
+                f"more than {self._rate} new identities a second from your host; "
+                f"identify again in {math.ceil(wait)} s, or with the token that you have",
+                retry_after=math.ceil(wait),
+            )
+        self._identities.add(host, seconds, now)
 
     def give_back(self, events: Mapping[str, int], *, host: str) -> None:
         """Count no more what was taken but could not be stored."""

@@ -116,6 +116,51 @@ def test_what_is_remembered_is_bounded_by_what_passes(monkeypatch: pytest.Monkey
     assert len(rate._clients._times) <= 10
 
 
+def gets_identity(rate: ClientRate, *, host: str = "h") -> bool:
+    try:
+        rate.take_identity(host=host)
+    except TooFast:
+        return False
+    return True
+
+
+def test_a_host_gets_a_burst_of_identities_and_then_as_many_as_its_rate_allows() -> None:
+    clock = Clock()
+    rate = ClientRate(50, clock=clock)
+
+    assert [gets_identity(rate) for _ in range(201)] == [True] * 200 + [False]
+    assert gets_identity(rate, host="another")
+    clock.now += 0.1
+    assert [gets_identity(rate) for _ in range(6)] == [True] * 5 + [False]
+
+
+def test_a_host_that_gets_no_identity_is_told_when_it_will() -> None:
+    clock = Clock()
+    rate = ClientRate(1, clock=clock)
+    assert [gets_identity(rate) for _ in range(4)] == [True] * 4
+
+    with pytest.raises(TooFast, match="more than 1 new identities a second from your host") as refusal:
+        rate.take_identity(host="h")
+
+    assert refusal.value.headers["Retry-After"] == "1"
+    clock.now += 1
+    assert gets_identity(rate)
+
+
+def test_identities_and_events_are_counted_apart() -> None:
+    rate = ClientRate(1, clock=Clock())
+    assert [gets_identity(rate) for _ in range(5)] == [True] * 4 + [False]
+
+    assert sum(passes(rate, client=str(number)) for number in range(100)) == 40
+    assert gets_identity(rate, host="another")
+
+
+def test_without_a_limit_a_host_gets_any_number_of_identities() -> None:
+    rate = ClientRate(0, clock=Clock())
+
+    assert all(gets_identity(rate) for _ in range(10_000))
+
+
 @given(st.lists(st.tuples(st.floats(0, 3), st.integers(1, 6)), max_size=60))
 def test_over_any_time_no_more_pass_than_the_rate_and_one_burst_allow(steps: list[tuple[float, int]]) -> None:
     clock = Clock()

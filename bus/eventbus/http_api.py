@@ -12,7 +12,7 @@ from aiohttp import web
 
 from .event import encode_event
 from .forwarded import Network
-from .incoming import names_within, read_body, sender, whole_number
+from .incoming import names_within, read_body, sender, size_of_body, whole_number
 from .log import Appended, Log
 from .problems import NoRight, Unavailable
 from .publishing import Publishing, is_batch
@@ -47,11 +47,12 @@ class HttpApi:
         if self.draining:
             raise Unavailable("the bus is stopping; send the event again, with the same id")
         service = self._service(request) if "Authorization" in request.headers else None
-        body, host = await read_body(request), sender(request, trusted_proxies=self._trusted_proxies)
-        if is_batch(body):
-            appended = await self._publishing.publish_batch(body, service, host=host)
-            return _json({"events": [_receipt(each) for each in appended]})
-        return _json(_receipt(await self._publishing.publish(body, service, host=host)))
+        with self._publishing.room(size_of_body(request), service):
+            body, host = await read_body(request), sender(request, trusted_proxies=self._trusted_proxies)
+            if is_batch(body):
+                appended = await self._publishing.publish_batch(body, service, host=host)
+                return _json({"events": [_receipt(each) for each in appended]})
+            return _json(_receipt(await self._publishing.publish(body, service, host=host)))
 
     async def read(self, request: web.Request) -> web.Response:
         """GET /events: what the log holds, for services."""

@@ -15,6 +15,12 @@ BODY_TIMEOUT = 30.0
 """Seconds that a body may take to come."""
 
 
+def size_of_body(request: web.Request) -> int:
+    """Tell how many bytes a body has at most, before it has come."""
+    most, announced = request.client_max_size, request.content_length
+    return most if announced is None else min(announced, most)
+
+
 async def read_body(request: web.Request) -> bytes:
     """Wait for the whole body.
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import AbstractContextManager
 
 import msgspec
 
+from . import budget
 from .config import Settings
 from .event import Draft, decode_draft, decode_text
 from .identities import Identities, address_of
@@ -14,9 +16,6 @@ from .patterns import OWN
 from .problems import NoRight, NotAllowed, NotAnEvent, NotJson, Problem, TooLarge, Unavailable
 from .rate import ClientRate
 from .routing import Service
-
-MAX_WAITING = 64 * 1024 * 1024
-"""Bytes of requests that may wait for their commit, of all publishers together: more could fill the memory."""
 
 CLIENT = "client"
 """The ``source`` of clients' events."""
@@ -43,7 +42,17 @@ class Publishing:
         self._identities = identities
         self._settings = settings
         self._rate = ClientRate(settings.client_rate)
-        self._waiting = 0  # bytes
+        self._services, self._others = budget.Budget(budget.MAX_HELD), budget.Budget(budget.MAX_HELD)
+
+    def room(self, size: int, service: Service | None) -> AbstractContextManager[None]:
+        """Keep room for a request of so many bytes, from before its body is read until it is answered.
+
+        Services have theirs apart: anybody at all can begin to send a body, and must not keep them out.
+
+        Raises:
+            Unavailable: There is none.
+        """
+        return (self._services if service else self._others).hold(size)
 
     async def publish(self, body: bytes, service: Service | None, *, host: str) -> Appended:
         """Append the event that a request holds; it is durable when this returns.
@@ -57,7 +66,7 @@ class Publishing:
             Problem: What is wrong with the event, or with who publishes it.
         """
         entry = await self._entry(body, service)
-        [appended] = await self._append([entry], size=len(body), host=host)
+        [appended] = await self._append([entry], host=host)
         return appended
 
     async def publish_batch(self, body: bytes, service: Service | None, *, host: str) -> list[Appended]:
@@ -73,7 +82,7 @@ class Publishing:
             except Problem as problem:
                 problem.detail = f"event {index} of the batch: {problem.detail}"
                 raise
-        return await self._append(entries, size=len(body), host=host)
+        return await self._append(entries, host=host)
 
     def _texts(self, body: bytes) -> list[msgspec.Raw]:
         try:
@@ -117,8 +126,8 @@ class Publishing:
             )
         return Publisher(source=CLIENT, scope=address_of(identifier))
 
-    async def _append(self, entries: list[Entry], *, size: int, host: str) -> list[Appended]:
-        """Append, unless clients are too fast or too much waits already.
+    async def _append(self, entries: list[Entry], *, host: str) -> list[Appended]:
+        """Append, unless clients are too fast.
 
         Raises:
             TooFast: A client, or all of a host.
@@ -127,19 +136,10 @@ class Publishing:
         counted = Counter(publisher.scope for _, publisher in entries if publisher.source == CLIENT)
         self._rate.take(counted, host=host)
         try:
-            return await self._store(entries, size=size)
+            return await self._log.append(entries)
         except Unavailable:
             self._rate.give_back(counted, host=host)
             raise
-
-    async def _store(self, entries: list[Entry], *, size: int) -> list[Appended]:
-        if self._waiting + size > MAX_WAITING:
-            raise Unavailable("more events wait to be stored than can be held; send it again later, with the same id")
-        self._waiting += size
-        try:
-            return await self._log.append(entries)
-        finally:
-            self._waiting -= size
 
 
 def _addressed(draft: Draft) -> Draft:

@@ -27,7 +27,7 @@ def locked(path: Path) -> Iterator[None]:
 async def test_when_commits_do_not_keep_up_more_is_refused_before_the_memory_is_full(
     start: StartBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eventbus.publishing.MAX_WAITING", 10_000)
+    monkeypatch.setattr("eventbus.budget.MAX_HELD", 10_000)
     bus = await start(open_log(f"sqlite:{tmp_path}/events.db"))
     kilobyte = {"name": "hi", "data": "x" * 1000}
 
@@ -36,7 +36,7 @@ async def test_when_commits_do_not_keep_up_more_is_refused_before_the_memory_is_
             answer = await bus.post({**kilobyte, "id": event_id}, authorization="the-service", Origin=ORIGIN)
             if answer.status == 503:
                 assert answer.headers["Retry-After"] == "1"
-                assert answer.json["detail"].startswith("more events wait to be stored than can be held")
+                assert answer.json["detail"].startswith("more is being published than the bus can hold")
             return answer.status
 
         return asyncio.create_task(publish())

@@ -32,15 +32,19 @@ async def read_body(request: web.Request) -> bytes:
     encoding = request.headers.get("Content-Encoding", "identity")
     if encoding.lower() != "identity":  # a small body could unfold to a huge one, and keep the bus busy with it
         raise NotJson(f"the body is compressed ({encoding!r}); send it as it is")
+    body, most = bytearray(), request.client_max_size
     try:
+        # Not by `request.read`, which keeps it: aiohttp keeps the request until the connection's next one.
         async with asyncio.timeout(BODY_TIMEOUT):
-            return await request.read()
-    except web.HTTPRequestEntityTooLarge as error:
-        raise TooLarge(str(error.text)) from None
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > most:
+                    raise TooLarge(f"the body has more than {most} bytes, which is the limit")
     except TimeoutError:
         raise TooSlow(f"the body was not complete after {BODY_TIMEOUT} s") from None
     except (web.RequestPayloadError, ConnectionError) as error:
         raise NotJson(f"the body could not be read: {error}") from None
+    return bytes(body)
 
 
 def sender(request: web.Request, *, trusted_proxies: Collection[Network]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
@@ -127,3 +128,36 @@ async def test_what_is_refused_for_its_form_is_let_go(bus: Bus) -> None:
             assert (await bus.post(body)).status in (400, 401, 413, 422)
 
     await bus.publish("hi", token=token, data="x" * 600)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"), [(b"x" * 200_000, b"400"), (b'{"name": "hi", "data": "%s"}' % (b"x" * 200_000), b"401")]
+)
+async def test_nothing_is_kept_of_a_body_that_was_answered_though_its_connection_stays(
+    start: StartBus, body: bytes, status: bytes
+) -> None:
+    bus = await start(open_log("memory:"))
+    request = b"POST / HTTP/1.1\r\nHost: bus\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    writers = []
+
+    async def publish() -> None:
+        reader, writer = await asyncio.open_connection(*bus.address)
+        writers.append(writer)
+        writer.write(request)
+        async with asyncio.timeout(PATIENCE):
+            assert status in await reader.readline()
+            await reader.readuntil(b"}")
+
+    tracemalloc.start()
+    try:
+        await publish()
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(10):
+            await publish()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        for writer in writers:
+            writer.close()
+
+    assert after - before < 5 * len(body)

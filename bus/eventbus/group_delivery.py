@@ -18,7 +18,7 @@ from .event import Draft, Event, encode_event
 from .groups import Group, Member, Place
 from .hub import RETRY_READING, Outlet
 from .log import READ_LIMIT, GroupKey, Log, Publisher
-from .patterns import OWN, Patterns
+from .patterns import EVERYTHING, OWN, Patterns
 from .problems import Unavailable
 
 logger = logging.getLogger("eventbus")
@@ -51,7 +51,7 @@ class GroupDelivery:
         self._group = group
         self._max_deliveries = max_deliveries
         self._clock = clock
-        self._names: Patterns | None = None
+        self._names = EVERYTHING  # until a member says
         self._outlets: dict[Member, Outlet] = {}
         self._ahead: list[Event] = []  # read and not handed out yet
         self._changed = asyncio.Event()
@@ -127,6 +127,8 @@ class GroupDelivery:
         events = await self._log.read(after=seq - 1, limit=1)
         if not events or events[0].seq != seq:
             self._be_overtaken()
+        elif events[0].name not in self._names:
+            self._group.drop(seq)  # the service may no longer see it, or the last member asked for others
         elif self._group.deliveries(seq) >= self._max_deliveries:
             await self._give_up(events[0])
         else:

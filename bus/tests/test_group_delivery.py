@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -197,6 +199,19 @@ async def test_the_last_member_s_names_are_the_group_s(bus: Bus) -> None:
         assert await hear_jobs(one, 1) == [("job-0", 1)]
 
 
+async def test_what_waits_for_another_try_is_done_when_the_group_does_not_want_its_name_any_more(bus: Bus) -> None:
+    async with member(bus, names=["task-*"]) as one:
+        await publish_jobs(bus, 1, "task")
+        assert await hear_jobs(one, 1) == [("task-0", 1)]
+    async with member(bus) as two:
+        await publish_jobs(bus, 1)
+
+        assert await hear_jobs(two, 1) == [("job-0", 1)]
+
+    async with member(bus, names=["task-*", "job-*"]) as three:
+        assert await hear_jobs(three, 1) == [("job-0", 2)]
+
+
 class TestDeadLetters:
     @pytest.fixture
     async def bus(self, start: StartBus, log: Log) -> Bus:
@@ -289,6 +304,26 @@ async def test_the_place_of_a_group_survives_a_restart(run: StartProcess) -> Non
     async with member(bus) as second:
         await publish_jobs(bus, 1, "job-next")
         assert await hear_jobs(second, 3) == [("job-1", 2), ("job-3", 2), ("job-next-0", 1)]
+
+
+async def test_a_group_gets_nothing_that_its_service_may_not_see_since_a_restart(
+    run: StartProcess, services_file: Path
+) -> None:
+    names = {"names": ["job-*", "task-*"]}
+    bus = await run()
+    async with member(bus, **names) as first:
+        await publish_jobs(bus, 1, "task")
+        await publish_jobs(bus, 1)
+        await hear_jobs(first, 2)
+    assert await bus.stop() == 0
+    service = {"name": "everything", "token": "the-service", "subscribe": ["job-*"]}
+    services_file.write_text(json.dumps([service]))
+
+    bus = await run()
+
+    async with member(bus, **names) as second:
+        await publish_jobs(bus, 1, "job-next")
+        assert await hear_jobs(second, 2) == [("job-0", 2), ("job-next-0", 1)]
 
 
 async def test_nothing_is_lost_for_a_group_when_the_bus_is_killed(run: StartProcess) -> None:

@@ -26,6 +26,9 @@ logger = logging.getLogger("eventbus")
 KEEP_PLACES_EVERY = 1.0
 """Seconds that an ack may be lost for if the bus is killed; the price is a redelivery."""
 
+LOOK_AGAIN = 1.0
+"""Seconds until an outlet that drained and is full all the same is looked at again."""
+
 DEAD_LETTER = f"{OWN}dead-letter"
 
 
@@ -53,6 +56,7 @@ class GroupDelivery:
         self._clock = clock
         self._names = EVERYTHING  # until a member says
         self._outlets: dict[Member, Outlet] = {}
+        self._draining: dict[Member, asyncio.Task[None]] = {}  # whose outlet was full: gets nothing until it drained
         self._ahead: list[Event] = []  # read and not handed out yet
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -88,6 +92,8 @@ class GroupDelivery:
         finally:
             self._group.leave(member, now=self._clock())
             del self._outlets[member]
+            if draining := self._draining.pop(member, None):
+                draining.cancel()
             self.wake()
             if not self._outlets:
                 self._task.cancel()
@@ -112,11 +118,25 @@ class GroupDelivery:
                 await asyncio.sleep(RETRY_READING)
 
     async def _something_to_do(self) -> None:
+        for member, outlet in self._outlets.items():
+            # The task stays until it is done: a wait that is cancelled may spoil later ones for the same socket.
+            if member.room > 0 and outlet.full and member not in self._draining:
+                self._draining[member] = asyncio.create_task(self._wake_when_drained(member, outlet))
         until = self._group.next_time()
         seconds = None if until is None else max(0.0, until - self._clock())
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._changed.wait()
+
+    async def _wake_when_drained(self, member: Member, outlet: Outlet) -> None:
+        try:
+            with suppress(ConnectionError):
+                await outlet.drained()
+            if outlet.full:  # for ever, say, as it is saying goodbye
+                await asyncio.sleep(LOOK_AGAIN)
+            self.wake()
+        finally:
+            self._draining.pop(member, None)
 
     async def _redeliver(self) -> bool:
         """Hand out, again, the event that has been due longest; tell whether that was possible."""
@@ -170,7 +190,8 @@ class GroupDelivery:
         return count
 
     def _choose(self) -> Member | None:
-        return self._group.choose(member for member, outlet in self._outlets.items() if not outlet.full)
+        ready = [member for member, outlet in self._outlets.items() if member not in self._draining and not outlet.full]
+        return self._group.choose(ready)
 
     async def _give_up(self, event: Event) -> None:
         """Say that nobody could do an event, and go on; nothing is said of what says just that."""

@@ -13,7 +13,11 @@ from typing import Any
 import pytest
 from bus_under_test import Bus, Socket, StartBus, StartProcess
 from eventbus.config import Settings
-from eventbus.log import Log
+from eventbus.event import Draft
+from eventbus.group_delivery import GroupDelivery, Groups
+from eventbus.log import Log, Publisher
+from eventbus.log.memory import MemoryLog
+from eventbus.patterns import EVERYTHING
 
 SERVICE = {"action": "authenticate", "credentials": "the-service"}
 QUICK = Settings(ack_wait=0.2)
@@ -162,6 +166,95 @@ async def test_acks_of_what_is_not_open_are_ignored(bus: Bus) -> None:
         await publish_jobs(bus, 1)
 
         assert await hear_jobs(lone, 1) == [("job-0", 1)]
+
+
+class FullOutlet:
+    """An outlet that is full until it is drained; one that parts is so for ever, and has nothing to wait for."""
+
+    def __init__(self, *, parts: bool = False) -> None:
+        self.full = True
+        self.asked = 0  # how often somebody waited for it
+        self.written: list[bytes] = []
+        self._drained: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if parts:
+            self._drained.set_result(None)
+
+    def write(self, payload: bytes) -> None:
+        self.written.append(payload)
+
+    async def drained(self) -> None:
+        self.asked += 1
+        await self._drained  # as aiohttp does: who cancels one wait spoils all later ones
+
+    def drain(self) -> None:
+        self.full = False
+        self._drained.set_result(None)
+
+    def break_down(self) -> None:
+        self._drained.set_exception(ConnectionResetError())
+
+    def overtaken(self) -> None:
+        raise AssertionError("nothing is gone")
+
+
+class TestFullOutlets:
+    @pytest.fixture
+    async def group(self) -> GroupDelivery:
+        """With one event to deliver."""
+        log = MemoryLog()
+        await log.append([(Draft(name="job"), Publisher(source="s", scope="s"))])
+        return await Groups(log, ack_wait=30, max_deliveries=5).create(("s", "g"), after=0)
+
+    async def test_a_member_that_acks_nothing_until_it_has_all_gets_all(self, bus: Bus) -> None:
+        async with member(bus, prefetch=64, names=["big"]) as lone:
+            for _ in range(64):
+                await bus.publish("big", service="the-service", data="x" * 250_000)
+
+            assert await hear_jobs(lone, 64) == [("big", 1)] * 64
+
+    async def test_one_that_drains_is_waited_for_once_whatever_happens_meanwhile(self, group: GroupDelivery) -> None:
+        outlet = FullOutlet()
+        with group.joined(outlet, names=EVERYTHING, prefetch=64):
+            for _ in range(10):
+                group.wake()
+                await turns()
+            assert (outlet.asked, outlet.written) == (1, [])
+
+            outlet.drain()
+            await turns()
+
+            assert len(outlet.written) == 1
+
+    async def test_one_that_parts_does_not_keep_the_bus_busy(self, group: GroupDelivery) -> None:
+        outlet = FullOutlet(parts=True)
+        with group.joined(outlet, names=EVERYTHING, prefetch=64):
+            await turns()
+
+            assert outlet.asked == 1
+
+    async def test_one_that_breaks_down_is_no_defect(self, group: GroupDelivery) -> None:
+        outlet = FullOutlet()
+        with group.joined(outlet, names=EVERYTHING, prefetch=64):
+            await turns()
+            outlet.break_down()
+            await turns()
+
+            assert outlet.asked == 1
+
+    @pytest.mark.parametrize("parts", [False, True])
+    async def test_who_leaves_is_not_waited_for(self, group: GroupDelivery, parts: bool) -> None:
+        before = asyncio.all_tasks()
+        with group.joined(FullOutlet(parts=parts), names=EVERYTHING, prefetch=64):
+            await turns()
+        await turns()
+
+        assert asyncio.all_tasks() == before
+
+
+async def turns() -> None:
+    """Let every task do what it can do now."""
+    for _ in range(50):
+        await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("command", [{"action": "ack", "seq": 1}, {"action": "nack", "seq": 1}])

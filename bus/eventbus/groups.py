@@ -14,6 +14,9 @@ import msgspec
 MAX_PENDING = 10_000
 """Events of a group that may be open at once: bounds its memory; until some are acked, no new ones are handed out."""
 
+MAX_VOID = 64
+"""Entries of a group's queue that may be void beyond as many as are not: void ones may lie there for long."""
+
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
     """What of a group survives a restart.
@@ -170,6 +173,9 @@ class Group:
         heapq.heappush(self._queue, (due, seq))
 
     def _forget_void(self) -> None:
+        if len(self._queue) > 2 * len(self._due) + MAX_VOID:
+            self._queue = [(due, seq) for seq, due in self._due.items()]
+            heapq.heapify(self._queue)
         while self._queue and self._due.get(self._queue[0][1]) != self._queue[0][0]:
             heapq.heappop(self._queue)
 

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
+import pytest
 from eventbus.groups import MAX_PENDING, Group, Member, Place
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 ACK_WAIT = 30.0
+VOID = 1
+
+
+@pytest.fixture(autouse=True, scope="module")
+def the_queue_is_made_anew_often() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("eventbus.groups.MAX_VOID", VOID)
+        yield
 
 
 @dataclass
@@ -180,6 +190,8 @@ class GroupAgainstModel(RuleBasedStateMachine):
     @invariant()
     def it_knows_when_something_is_to_do(self) -> None:
         assert self.group.next_time() == min((each.until for each in self.pending.values()), default=None)
+        due = [seq for seq, each in self.pending.items() if not each.holder]
+        assert len(self.group._queue) <= 2 * len(due) + VOID
 
     def teardown(self) -> None:
         """Whatever happened, one member that does its work gets everything done."""
@@ -228,3 +240,15 @@ def test_a_group_with_too_much_open_takes_nothing_new_until_some_is_done() -> No
     group.ack(member, [7])
 
     assert group.has_room
+
+
+def test_what_was_given_back_for_long_and_is_done_all_the_same_takes_no_memory() -> None:
+    group = Group(Place(cursor=0), ack_wait=ACK_WAIT)
+    member = group.join(100)
+    for seq in range(1, 101):
+        group.deliver(seq, member, now=0.0)
+        group.nack(member, seq, due=86400.0 + seq)
+    group.ack(member, range(2, 101))
+
+    assert group.next_time() == 86401.0
+    assert len(group._queue) == 1

@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -79,6 +80,13 @@ class GroupDelivery:
         self._overtaken = False
         return lost
 
+    @property
+    def can_be_forgotten(self) -> bool:
+        """Has it no members, and nothing that its place, as it was kept last, does not tell?"""
+        if self._outlets or self._overtaken or self._group.delays(now=self._clock()):
+            return False
+        return self.place == self.kept
+
     @contextmanager
     def joined(self, outlet: Outlet, *, names: Patterns, prefetch: int) -> Iterator[Membership]:
         """Deliver to one more member until the block is left; its `names` become the group's."""
@@ -98,6 +106,7 @@ class GroupDelivery:
             if not self._outlets:
                 self._task.cancel()
                 self._task = None
+                self._ahead = []
 
     def wake(self) -> None:
         """Look again: something happened that may let an event be handed out."""
@@ -245,7 +254,9 @@ class Membership:
 
 
 class Groups:
-    """All groups that had members since the bus started.
+    """All groups that have members, and those whose place is still to be kept.
+
+    Who finds or creates one joins it at once: if anything were awaited between, the group might be forgotten meanwhile.
 
     Args:
         log: Keeps their events and places.
@@ -262,19 +273,22 @@ class Groups:
         self._max_deliveries = max_deliveries
         self._clock = clock
         self._known: dict[GroupKey, GroupDelivery] = {}
+        self._awaited: Counter[GroupKey] = Counter()  # by those who find or create; not to be forgotten
 
     async def find(self, key: GroupKey) -> GroupDelivery | None:
         """Return a group that exists."""
-        if key not in self._known:
-            place = await self._log.group_place(key)
-            if place is not None:
-                self._add(key, msgspec.json.decode(place, type=Place))
+        with self._not_forgotten(key):
+            if key not in self._known:
+                place = await self._log.group_place(key)
+                if place is not None:
+                    self._add(key, msgspec.json.decode(place, type=Place))
         return self._known.get(key)
 
     async def create(self, key: GroupKey, *, after: int) -> GroupDelivery:
-        """Make a group that begins after a ``seq``; return once its place is durable."""
-        delivery = self._add(key, Place(cursor=after))
-        await self._keep_places([delivery])
+        """Make a group that begins after a ``seq``, unless it exists by now; return once its place is durable."""
+        with self._not_forgotten(key):
+            delivery = await self.find(key) or self._add(key, Place(cursor=after))
+            await self._keep_places([delivery])
         return delivery
 
     async def run(self) -> None:
@@ -287,8 +301,11 @@ class Groups:
                 delivery.wake()
 
     async def keep_places(self) -> None:
-        """Make durable how far each group has come."""
+        """Make durable how far each group has come; forget those that nobody needs then."""
         await self._keep_places(self._known.values())
+        for key, delivery in list(self._known.items()):
+            if key not in self._awaited and delivery.can_be_forgotten:
+                del self._known[key]
 
     async def keep_keeping_places(self) -> None:
         """Do that for ever."""
@@ -306,6 +323,16 @@ class Groups:
             await self._log.keep_group_places({delivery.key: place for delivery, place in changed.items()})
         for delivery, place in changed.items():
             delivery.kept = place
+
+    @contextmanager
+    def _not_forgotten(self, key: GroupKey) -> Iterator[None]:
+        self._awaited[key] += 1
+        try:
+            yield
+        finally:
+            self._awaited[key] -= 1
+            if not self._awaited[key]:
+                del self._awaited[key]
 
     def _add(self, key: GroupKey, place: Place) -> GroupDelivery:
         if key not in self._known:  # another member may have been quicker

@@ -166,6 +166,10 @@ class Group:
         times = [next(iter(member.held.values())) for member in self.members if member.held]
         return min(times + [due for due, _ in self._queue[:1]], default=None)
 
+    def delays(self, *, now: float) -> bool:
+        """Was anything given back with a delay that is not over? A place does not tell."""
+        return any(due > now for due in self._due.values())
+
     def _return(self, seq: int, *, due: float) -> None:
         if seq in self._holders:
             del self._holders.pop(seq).held[seq]

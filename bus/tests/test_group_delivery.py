@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ from bus_under_test import Bus, Socket, StartBus, StartProcess
 from eventbus.config import Settings
 from eventbus.event import Draft
 from eventbus.group_delivery import GroupDelivery, Groups
-from eventbus.log import Log, Publisher
+from eventbus.log import GroupKey, Log, Publisher
 from eventbus.log.memory import MemoryLog
 from eventbus.patterns import EVERYTHING
+from eventbus.problems import Unavailable
 
 SERVICE = {"action": "authenticate", "credentials": "the-service"}
 QUICK = Settings(ack_wait=0.2)
@@ -255,6 +256,157 @@ async def turns() -> None:
     """Let every task do what it can do now."""
     for _ in range(50):
         await asyncio.sleep(0)
+
+
+class SlowLog(MemoryLog):
+    """Who asks for a place while `asking` is set, or keeps some while `keeping` is, waits until that happens."""
+
+    asking: asyncio.Event | None = None
+    keeping: asyncio.Event | None = None
+
+    async def group_place(self, group: GroupKey) -> bytes | None:
+        place = await super().group_place(group)
+        if self.asking:
+            await self.asking.wait()
+        return place
+
+    async def keep_group_places(self, places: Mapping[GroupKey, bytes]) -> None:
+        await super().keep_group_places(places)
+        if self.keeping:
+            await self.keeping.wait()
+
+
+class TestGroupsWithoutMembers:
+    KEY = ("s", "g")
+
+    @pytest.fixture
+    async def log(self) -> SlowLog:
+        log = SlowLog()
+        for _ in range(3):
+            await log.append([(Draft(name="job"), Publisher(source="s", scope="s"))])
+        return log
+
+    @pytest.fixture
+    def groups(self, log: SlowLog) -> Groups:
+        return Groups(log, ack_wait=30, max_deliveries=5, clock=lambda: 1000.0)
+
+    @staticmethod
+    async def do_one(group: GroupDelivery) -> list[bytes]:
+        """Ack 1 as the only member; return what was delivered."""
+        outlet = FullOutlet()
+        outlet.drain()
+        with group.joined(outlet, names=EVERYTHING, prefetch=1) as membership:
+            await turns()
+            membership.ack([1])
+        return outlet.written
+
+    async def test_what_was_read_ahead_is_forgotten(self, groups: Groups) -> None:
+        group = await groups.create(self.KEY, after=0)
+        outlet = FullOutlet()
+        outlet.drain()
+        with group.joined(outlet, names=EVERYTHING, prefetch=1):
+            await turns()
+            assert len(group._ahead) == 2
+
+        await turns()
+
+        assert group._ahead == []
+
+    async def test_once_its_place_is_kept_the_group_itself_is_forgotten(self, groups: Groups) -> None:
+        group = await groups.create(self.KEY, after=0)
+        with group.joined(FullOutlet(), names=EVERYTHING, prefetch=1):
+            await groups.keep_places()
+            assert await groups.find(self.KEY) is group
+        await self.do_one(group)
+
+        await groups.keep_places()
+
+        assert groups._known == {}
+        again = await groups.find(self.KEY)
+        assert again is not group
+        assert again is not None
+        assert again.place == group.place == b'{"cursor":1,"pending":{}}'
+
+    async def test_it_is_not_while_a_delay_runs(self, groups: Groups) -> None:
+        group = await groups.create(self.KEY, after=0)
+        outlet = FullOutlet()
+        outlet.drain()
+        with group.joined(outlet, names=EVERYTHING, prefetch=1) as membership:
+            await turns()
+            membership.nack(1, delay=60.0)
+
+        await groups.keep_places()
+
+        assert await groups.find(self.KEY) is group
+
+    async def test_it_is_not_while_its_place_cannot_be_kept(
+        self, groups: Groups, log: SlowLog, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def fail(places: object) -> None:
+            raise Unavailable("the disk is full")
+
+        group = await groups.create(self.KEY, after=0)
+        await self.do_one(group)
+        monkeypatch.setattr(log, "keep_group_places", fail)
+
+        with pytest.raises(Unavailable):
+            await groups.keep_places()
+
+        assert await groups.find(self.KEY) is group
+
+    async def test_it_is_not_when_it_went_on_while_its_place_was_kept(self, groups: Groups, log: SlowLog) -> None:
+        group = await groups.create(self.KEY, after=0)
+        other = await groups.create(("s", "other"), after=1)
+        await self.do_one(other)
+        log.keeping = kept = asyncio.Event()
+        keeping = asyncio.create_task(groups.keep_places())
+        await turns()
+        await self.do_one(group)
+
+        kept.set()
+        await keeping
+
+        assert await groups.find(self.KEY) is group
+
+    async def test_who_asked_for_it_before_it_was_forgotten_finds_what_was_done_since(
+        self, groups: Groups, log: SlowLog
+    ) -> None:
+        await groups.create(self.KEY, after=0)
+        await groups.keep_places()
+        log.asking = answer = asyncio.Event()
+        finding = asyncio.create_task(groups.find(self.KEY))
+        await turns()
+        log.asking = None
+        quicker = await groups.find(self.KEY)
+        assert quicker is not None
+        await self.do_one(quicker)
+        await groups.keep_places()
+
+        answer.set()
+
+        found = await finding
+        assert found is not None
+        assert found.place == quicker.place == b'{"cursor":1,"pending":{}}'
+
+    async def test_who_makes_it_after_it_was_made_done_with_and_forgotten_goes_on_there(self, groups: Groups) -> None:
+        assert await groups.find(self.KEY) is None
+        await self.do_one(await groups.create(self.KEY, after=0))
+        await groups.keep_places()
+
+        group = await groups.create(self.KEY, after=0)
+
+        assert group.cursor == 1
+
+    async def test_one_that_is_being_made_is_not_forgotten(self, groups: Groups, log: SlowLog) -> None:
+        log.keeping = answer = asyncio.Event()
+        creating = asyncio.create_task(groups.create(self.KEY, after=0))
+        await turns()
+        log.keeping = None
+        await groups.keep_places()
+
+        answer.set()
+
+        assert await creating is await groups.find(self.KEY)
 
 
 @pytest.mark.parametrize("command", [{"action": "ack", "seq": 1}, {"action": "nack", "seq": 1}])

@@ -17,6 +17,9 @@ from .services import load_services
 from .serving import create_runner, expect_many_connections, stop_signal
 from .tls import open_tls
 
+STOPPING = 3.5
+"""Seconds until an end that is not reached well is made: process managers kill after 5."""
+
 logger = logging.getLogger("eventbus")
 
 
@@ -46,9 +49,21 @@ async def _serve(settings: Settings) -> None:
         logger.info("bus ready at %s, log in %s", settings.public_url, settings.log)
         await _until_stopped(app, stop)
         logger.info("bus stopping")
-        await app.shutdown()  # while it still listens, so that new publishes are answered: not now
+        await _stop(app, runner)
     finally:
         await runner.cleanup()
+
+
+async def _stop(app: web.Application, runner: web.AppRunner) -> None:
+    """Drain, and end in time: a process manager would kill a second later, and what is answered is on the disk."""
+    try:
+        async with asyncio.timeout(STOPPING):
+            await app.shutdown()  # while it still listens, so that new publishes are answered: not now
+            await runner.cleanup()
+    except TimeoutError:
+        logger.warning("bus stopped before everything was closed")
+        logging.shutdown()
+        os._exit(0)  # a thread that waits for the disk would hold up any other way out
 
 
 async def _until_stopped(app: web.Application, stop: asyncio.Event) -> None:

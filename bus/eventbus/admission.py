@@ -17,6 +17,9 @@ from .patterns import Patterns
 from .routing import Client, Service
 from .services import Services
 
+CONNECTIONS_OF_A_CLIENT = 20
+"""Each gets each of its events, so more would multiply what one client can make the bus send."""
+
 
 class WrongCredentials(Exception):
     """There is no service with this token."""
@@ -72,6 +75,7 @@ class Admission:
         """Give a client its identity back, or a new one.
 
         Raises:
+            BadCommand: It is connected too often.
             Unavailable: The log cannot be read or written.
         """
         token = command.token or ""
@@ -80,6 +84,8 @@ class Admission:
             token = await self._identities.issue()
         client = Client(address_of(token))
         start = await self._start(command, address=client.address)
+        if self._hub.connections(client.address) >= CONNECTIONS_OF_A_CLIENT:
+            raise BadCommand("identify", f"this client has {CONNECTIONS_OF_A_CLIENT} connections already; close some")
         if not resumed:
             start = replace(start, after=self._log.head)  # nothing can be waiting for a new client
         answer = Identified(

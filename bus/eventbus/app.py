@@ -74,7 +74,7 @@ def create_app(*, log: Log, services: Services | None = None, settings: Settings
         app.router.add_post(path, http.publish)
         app.router.add_get(path, http.read)
         app.router.add_options(path, cors.preflight)
-    app.router.add_get("/ws", sockets.connect)
+    app.router.add_get("/ws", sockets.connect, allow_head=False)
     app.router.add_get("/healthz", http.healthz)
     app.router.add_get("/readyz", http.readyz)
     return app

@@ -14,6 +14,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from .patterns import Patterns
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
+SHORTEST = 0.01  # seconds; what is done more often than that does nothing else
 WILDCARD_HOSTS = ("0.0.0.0", "::")  # noqa: S104 - recognized here, never a default
 
 # Clients ask; the answers are the services' word.
@@ -196,9 +197,10 @@ class _Reader:
 
     def seconds(self, name: str, default: float, *, or_none: bool = False) -> float:
         value = self.text(name, str(default))
-        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value) or (float(value) == 0 and not or_none):
+        is_number = re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value)
+        if not is_number or (float(value) < SHORTEST and not (or_none and float(value) == 0)):
             zero = ", or 0 for no limit" if or_none else ""
-            raise self._wrong(name, value, f"expected a number of seconds above 0, such as 10 or 0.5{zero}")
+            raise self._wrong(name, value, f"expected a number of seconds, {SHORTEST} or more{zero}")
         return float(value)
 
     def url(self, name: str, default: str, *, scheme: str) -> str:

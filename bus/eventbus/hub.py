@@ -78,6 +78,10 @@ class Hub:
         """The clients that are connected."""
         return list(self._clients)
 
+    def connections(self, address: str) -> int:
+        """Tell how many of one client are connected."""
+        return len(self._clients.get(address, ()))
+
     @contextmanager
     def connected(self, subscriber: Client | Service, outlet: Outlet, *, after: int) -> Iterator[None]:
         """Deliver to a subscriber what comes after `after`, a ``seq``, until the block is left."""
@@ -171,7 +175,8 @@ class Hub:
         try:
             events = await self._log.read(after=subscription.cursor, limit=READ_LIMIT, names=names, address=address)
             overtaken = await self._log.has_lost(after=subscription.cursor, address=address)
-        except Unavailable:
+        except Unavailable as problem:
+            logger.error("%s; trying again in %s s", problem.detail, RETRY_READING)  # noqa: TRY400 - one line
             await asyncio.sleep(RETRY_READING)
             return
         if overtaken:

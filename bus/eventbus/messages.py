@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 Position = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Prefetch = Annotated[int, Meta(ge=1, le=10_000)]
 Delay = Annotated[float, Meta(ge=0, le=24 * 60 * 60)]
+Names = Annotated[list[str], Meta(max_length=100)]  # every event is held against each of them
 GroupName = Annotated[str, Meta(pattern=r"^[!-~]([ -~]{0,98}[!-~])?$")]
 
 
@@ -32,7 +33,7 @@ class Authenticate(msgspec.Struct, frozen=True, tag_field="action", tag="authent
 
     Attributes:
         credentials: Its token; whatever else it may be is wrong credentials.
-        names: Patterns of the names that it wants; all by default.
+        names: Patterns of the names that it wants, at most 100; all by default.
         after: Deliver first what is stored after this ``seq``; live events only by default.
         epoch: The log that `after` is a position in.
         group: Share the work with the other members of this group of the service; 1 to 100 visible ASCII characters.
@@ -40,7 +41,7 @@ class Authenticate(msgspec.Struct, frozen=True, tag_field="action", tag="authent
     """
 
     credentials: object = None
-    names: list[str] | None = None
+    names: Names | None = None
     after: Position | None = None
     epoch: str | None = None
     group: GroupName | None = None

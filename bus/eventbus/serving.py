@@ -28,6 +28,7 @@ logger = logging.getLogger("eventbus.http")
 def create_runner(app: web.Application) -> web.AppRunner:
     """Make the runner that serves an app: no line for each request, and none for what others do wrong."""
     logger.addFilter(_tells_of_a_defect)
+    logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)  # its warnings repeat what came: a token, perhaps
     return web.AppRunner(
         app,
         access_log=None,

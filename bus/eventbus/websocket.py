@@ -4,35 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
 from contextlib import ExitStack, suppress
 
 from aiohttp import WSMessage, WSMsgType, web
 
+from . import messages
 from .admission import Admission, Admitted, WrongCredentials
 from .config import Settings
 from .cors import Cors
 from .frames import Close, close_frame, ping_frame, pong_frame, text_frame
 from .group_delivery import Membership
 from .heartbeat import Pulse
-from .messages import (
-    Ack,
-    Answer,
-    Authenticate,
-    BadCommand,
-    Command,
-    CommandError,
-    Identify,
-    Nack,
-    NotACommand,
-    NotAuthenticated,
-    decode_command,
-    encode_answer,
-)
+from .incoming import sender
+from .messages import BadCommand, NotACommand, NotAuthenticated, decode_command, encode_answer
 from .problems import BadParameter, NotAllowed, Unavailable
+from .seats import Seats
 
 logger = logging.getLogger("eventbus")
 
 MAX_COMMAND = 64 * 1024  # bytes
+MESSAGES_AT_ONCE = 50
 CLOSING = 1.0  # seconds that the other side has to answer a close
 
 
@@ -49,6 +41,7 @@ class WebSocketApi:
         self.admission = admission
         self.settings = settings
         self._cors = cors
+        self._seats = Seats(settings.max_connections)
         self._connections: dict[Connection, asyncio.Task[None] | None] = {}
         self._draining = False
 
@@ -58,19 +51,18 @@ class WebSocketApi:
             raise NotAllowed(f"pages from {request.headers['Origin']} may not connect; see EVENTBUS_ALLOWED_ORIGINS")
         if self._draining:
             raise Unavailable("the bus is stopping; connect again")
-        if len(self._connections) >= self.settings.max_connections:
-            raise Unavailable(f"all of {self.settings.max_connections} connections are taken; connect again later")
         socket = web.WebSocketResponse(compress=False, max_msg_size=MAX_COMMAND, autoping=False, autoclose=False)
-        try:
-            await socket.prepare(request)
-        except ValueError as error:  # a key that is not ASCII
-            raise BadParameter(f"this is no WebSocket handshake: {error}") from None
-        connection = Connection(self, request, socket)
-        self._connections[connection] = asyncio.current_task()
-        try:
-            await connection.run()
-        finally:
-            del self._connections[connection]
+        with self._seats.taken(sender(request, trusted_proxies=self.settings.trusted_proxies)):
+            try:
+                await socket.prepare(request)
+            except ValueError as error:  # a key that is not ASCII
+                raise BadParameter(f"this is no WebSocket handshake: {error}") from None
+            connection = Connection(self, request, socket)
+            self._connections[connection] = asyncio.current_task()
+            try:
+                await connection.run()
+            finally:
+                del self._connections[connection]
         return socket
 
     async def keep_beating(self) -> None:
@@ -119,7 +111,7 @@ class Connection:
         # One who hung up is answered; one who was told to go is heard out, so that it reads why.
         self.close(Close.NORMAL)
         with suppress(ConnectionError):
-            async for _ in self._socket:
+            async for _ in self._messages():
                 pass
         if self._transport is not None:
             self._transport.close()
@@ -128,10 +120,11 @@ class Connection:
         try:
             async with asyncio.timeout(self._api.settings.identify_timeout) as until_known:
                 with self._subscribed:
-                    async for message in self._socket:
+                    async for message in self._messages():
+                        end = until_known.when()
+                        until_known.reschedule(None)  # what the bus takes for its answer does not count
                         await self._obey(message)
-                        if self._known:
-                            until_known.reschedule(None)
+                        until_known.reschedule(None if self._known else end)
         except TimeoutError:
             self.close(Close.NEVER_IDENTIFIED, "neither identified nor authenticated in time")
         except ConnectionError:
@@ -141,6 +134,15 @@ class Connection:
         except Exception:
             logger.exception("a defect of the bus, in a connection")
             self.close(Close.FAILED, "a defect of the bus; its log tells more")
+
+    async def _messages(self) -> AsyncIterator[WSMessage]:
+        """Give what comes in; however fast that is, everybody else has a turn now and then."""
+        count = 0
+        async for message in self._socket:
+            yield message
+            count += 1
+            if count % MESSAGES_AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     def close(self, code: Close, reason: str = "") -> None:
         """Say goodbye; a connection whose other side does not answer in a moment is cut."""
@@ -189,7 +191,7 @@ class Connection:
             self._send(pong_frame(message.data))
             await self.drained()  # or pongs to one that never reads would pile up
         elif message.type is WSMsgType.BINARY:
-            self._answer(CommandError(action=None, error="expected text, got binary"))
+            self._answer(messages.CommandError(action=None, error="expected text, got binary"))
             self.close(Close.UNSUPPORTED, "text only")
         elif message.type is WSMsgType.TEXT:  # the rest are errors, which aiohttp has closed the connection for
             await self._obey_text(message.data)
@@ -198,28 +200,28 @@ class Connection:
         try:
             await self._do(decode_command(text))
         except BadCommand as bad:
-            self._answer(CommandError(action=bad.action, error=bad.error))
+            self._answer(messages.CommandError(action=bad.action, error=bad.error))
             await self.drained()  # or the answers to one that never reads would pile up
         except NotACommand as error:
-            self._answer(CommandError(action=None, error=str(error)))
+            self._answer(messages.CommandError(action=None, error=str(error)))
             self.close(Close.NOT_A_COMMAND, "not a JSON object")
 
-    async def _do(self, command: Command) -> None:
+    async def _do(self, command: messages.Command) -> None:
         match command:
-            case Ack(seq=seq) if self._membership:
+            case messages.Ack(seq=seq) if self._membership:
                 self._membership.ack([seq] if isinstance(seq, int) else seq)
-            case Nack(seq=seq, delay=delay) if self._membership:
+            case messages.Nack(seq=seq, delay=delay) if self._membership:
                 self._membership.nack(seq, delay=delay)
-            case Ack() | Nack():
+            case messages.Ack() | messages.Nack():
                 raise BadCommand(_action(command), "only a member of a group can say this; authenticate with a group")
             case _ if self._known:
                 raise BadCommand(_action(command), "this connection has said who it is; open another one")
-            case Identify():
+            case messages.Identify():
                 self._let_in(await self._api.admission.identify(command))
-            case Authenticate():
+            case messages.Authenticate():
                 await self._authenticate(command)
 
-    async def _authenticate(self, command: Authenticate) -> None:
+    async def _authenticate(self, command: messages.Authenticate) -> None:
         try:
             self._let_in(await self._api.admission.authenticate(command))
         except WrongCredentials:
@@ -232,9 +234,9 @@ class Connection:
         self._answer(admitted.answer)
         self._membership = self._subscribed.enter_context(admitted.join(self))
 
-    def _answer(self, answer: Answer) -> None:
+    def _answer(self, answer: messages.Answer) -> None:
         self.write(encode_answer(answer))
 
 
-def _action(command: Command) -> str:
+def _action(command: messages.Command) -> str:
     return type(command).__name__.lower()

@@ -148,7 +148,9 @@ def test_origins_are_written_as_a_browser_writes_them(environ: dict[str, str], o
         ("EVENTBUS_MAX_EVENT", "0", "expected a whole number of bytes, 1 or more"),
         ("EVENTBUS_MAX_BODY", "1MB", "expected a whole number of bytes"),
         ("EVENTBUS_SEND_BUFFER", "-5", "expected a whole number of bytes"),
-        ("EVENTBUS_IDENTIFY_TIMEOUT", "0", "expected a number of seconds above 0"),
+        ("EVENTBUS_IDENTIFY_TIMEOUT", "0", "expected a number of seconds, 0.01 or more"),
+        ("EVENTBUS_HEARTBEAT", "0.000000001", "expected a number of seconds, 0.01 or more"),
+        ("EVENTBUS_RETENTION_SECONDS", "0.001", "or 0 for no limit"),
         ("EVENTBUS_IDENTITY_LIFETIME", "nan", "expected a number of seconds"),
     ],
 )

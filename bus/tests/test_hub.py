@@ -259,7 +259,9 @@ class TestWhileTheLogCannotBeRead:
         errors = [record.message for record in caplog.records if record.levelno == logging.ERROR]
         assert errors == ["the log cannot be read: disk I/O error; trying again in 0.01 s"] * 3
 
-    async def test_catching_up_waits_and_then_goes_on(self, hub: Hub, log: Any) -> None:
+    async def test_catching_up_waits_and_then_goes_on(
+        self, hub: Hub, log: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
         slow, quick = Outlet(capacity=1), Outlet()
 
         with hub.connected(EVERYTHING, slow, after=0), hub.connected(EVERYTHING, quick, after=0):
@@ -267,6 +269,8 @@ class TestWhileTheLogCannotBeRead:
             await quick.has_taken(["a", "b", "c"])
             log.failures = 2
             await slow.has_taken(["a", "b", "c"])
+
+        assert caplog.text.count("the log cannot be read: disk I/O error; trying again") == 2
 
 
 async def test_one_that_is_far_behind_is_not_taken_for_live_after_one_read(hub: Hub, log: Log) -> None:

@@ -66,7 +66,7 @@ async def test_what_happened_before_a_restart_still_counts(run: StartProcess) ->
 
 
 async def test_the_window_in_which_an_id_counts_is_a_setting(run: StartProcess) -> None:
-    bus = await run(EVENTBUS_DEDUPLICATION_SECONDS="0.001")
+    bus = await run(EVENTBUS_DEDUPLICATION_SECONDS="0.01")
     first = await bus.publish("hi", service="the-service", id="1")
 
     async with asyncio.timeout(PATIENCE):
@@ -268,6 +268,22 @@ async def test_a_service_whose_token_is_not_set_is_switched_off_with_a_line(
     assert bus.output.startswith("service 'one' is switched off: ONE is not set\n")
 
 
+async def test_a_log_that_another_program_holds_does_not_keep_it_from_ending_in_time(
+    run: StartProcess, tmp_path: Path
+) -> None:
+    bus = await run()
+    with closing(sqlite3.connect(tmp_path / "events.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        waiting = asyncio.create_task(bus.post({"name": "hi"}, authorization="the-service"))
+        start = time.monotonic()
+
+        assert await bus.stop() == 0
+        assert time.monotonic() - start < 4
+        with suppress(ClientConnectionError):
+            assert (await waiting).status == 503
+    assert "Traceback" not in bus.output
+
+
 # Secrets
 
 
@@ -284,6 +300,7 @@ async def test_no_token_is_written_anywhere(run: StartProcess, tmp_path: Path) -
         await bus.raw(b"POST / HTTP/1.1\r\nAuthorization: the-service\x01\r\n\r\n")
         await bus.raw(b"POST / HTTP/1.1\r\nAuthorization: the-service\r\nContent-Length: x\r\n\r\n")
         await bus.raw(b"the-service\r\n\r\n")
+        await bus.raw(HANDSHAKE[:-2] + b"Sec-WebSocket-Protocol: bearer, the-service\r\n\r\n", then_hang_up=True)
         await service.ask({"action": "identify", "token": anna.token})
         await service.ask({"action": anna.token})
         await bus.events()
@@ -312,3 +329,18 @@ async def test_connections_beyond_what_the_system_allows_are_told_of_in_few_line
 
     assert bus.output.count("no more connections") <= 3
     assert "Traceback" not in bus.output
+
+
+async def test_without_any_file_left_to_open_events_are_still_delivered(run: StartProcess) -> None:
+    bus = await run()
+    async with bus.service() as service:
+        await bus.request("GET", "/healthz")  # a connection to publish by
+        resource.prlimit(bus.process.pid, resource.RLIMIT_NOFILE, (20, 20))
+        connections = [await asyncio.open_connection(*bus.address) for _ in range(30)]
+        await bus.said("no more connections can be accepted")
+
+        await bus.publish("hi", service="the-service")
+
+        assert await service.hear_names(1) == ["hi"]
+        for _, writer in connections:
+            writer.close()

@@ -106,12 +106,13 @@ class SqliteLog:
                 self._writer = opened.enter_context(closing(_connect(file)))
                 _make_tables(self._writer)
                 _look_for_damage(self._writer)
-                self.epoch, self.trimmed = self._writer.execute("SELECT epoch, trimmed FROM meta").fetchone()
                 # By now it is a log, not somebody else's file: only from here on is it changed.
                 self._writer.execute("PRAGMA journal_mode = WAL")
                 self._writer.execute(f"PRAGMA synchronous = {sync}")
                 self._reader = opened.enter_context(closing(_connect(file)))
                 self._reader.execute("PRAGMA query_only = 1")
+                # The first read opens the file: later there may be too many others open.
+                self.epoch, self.trimmed = self._reader.execute("SELECT epoch, trimmed FROM meta").fetchone()
                 self._head = Head(_newest(self._writer))
             except sqlite3.Error as error:
                 raise OSError(_refusal(error)) from None

@@ -1,0 +1,121 @@
+"""One program, many connections or a flood on one: others keep their seats and their turn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import AsyncExitStack, ExitStack
+from typing import Any
+
+import pytest
+from aiohttp import WSServerHandshakeError
+from bus_under_test import PATIENCE, Bus, StartBus
+from eventbus.admission import CONNECTIONS_OF_A_CLIENT
+from eventbus.config import Settings
+from eventbus.log import open_log
+from eventbus.log.memory import MemoryLog
+from eventbus.problems import Unavailable
+from eventbus.seats import Seats
+
+
+def test_a_host_has_its_share_of_the_seats_and_no_more() -> None:
+    seats = Seats(10_000)
+    with ExitStack() as taken:
+        for _ in range(1_000):
+            taken.enter_context(seats.taken("192.0.2.1"))
+
+        with pytest.raises(Unavailable, match="your host has 1000 connections"), seats.taken("192.0.2.1"):
+            pass
+        with seats.taken("192.0.2.2"):
+            pass
+    with seats.taken("192.0.2.1"):
+        pass
+
+
+async def test_a_host_with_too_many_connections_is_refused_whatever_it_says_of_itself(
+    start: StartBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eventbus.seats.AT_LEAST", 2)
+    bus = await start(open_log("memory:"), Settings(max_connections=20))
+
+    async with bus.client(), bus.client():
+        with pytest.raises(WSServerHandshakeError) as refusal:
+            await bus.http.ws_connect(bus.url + "/ws", headers={"X-Forwarded-For": "192.0.2.1"})
+
+    assert refusal.value.status == 503
+
+
+async def test_a_client_may_be_connected_twenty_times(bus: Bus) -> None:
+    async with AsyncExitStack() as connected:
+        anna = await connected.enter_async_context(bus.client())
+        others = [await connected.enter_async_context(bus.client(anna.token)) for _ in range(19)]
+        one_more = await connected.enter_async_context(bus.socket())
+
+        refused = await one_more.ask({"action": "identify", "token": anna.token})
+        await bus.publish("hi", token=anna.token)
+
+        assert CONNECTIONS_OF_A_CLIENT == 20
+        assert "this client has 20 connections already" in refused["error"]
+        assert [await one.hear_names(1) for one in (anna, *others)] == [["hi"]] * 20
+
+
+async def test_a_flood_of_pings_leaves_everybody_else_a_turn(bus: Bus) -> None:
+    count = 40_000
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async with bus.socket() as flood:
+        transport = flood.ws._response.connection.transport
+        counting = asyncio.create_task(count_turns())
+        transport.write(b"\x89\x80\0\0\0\0" * count)  # masked, empty
+        await flood.ask({"action": "are-you-there"})
+        counting.cancel()
+
+    assert turns > count / 100
+
+
+async def test_the_time_that_the_bus_itself_takes_does_not_count_as_silence(start: StartBus) -> None:
+    log = SlowLog()
+    bus = await start(log, Settings(identify_timeout=0.1))
+    async with bus.socket() as anna:
+        answering = asyncio.create_task(anna.ask({"action": "identify"}))
+
+        await asyncio.wait([answering], timeout=0.3)
+        assert not answering.done()
+        log.goes_on.set()
+
+        assert "token" in await answering
+        await bus.publish("hi", service="the-service", context={"identifier": (await answering)["address"]})
+        assert await anna.hear_names(1) == ["hi"]
+
+
+class SlowLog(MemoryLog):
+    """Takes its time to keep an identity."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.goes_on = asyncio.Event()
+
+    async def keep_identities(self, expiries: Mapping[str, float], *, now: float) -> None:
+        async with asyncio.timeout(PATIENCE):
+            await self.goes_on.wait()
+        await super().keep_identities(expiries, now=now)
+
+
+async def test_a_service_may_ask_for_a_hundred_patterns(bus: Bus) -> None:
+    def ask(count: int) -> dict[str, Any]:
+        names = [f"name-{number}" for number in range(count)]
+        return {"action": "authenticate", "credentials": "the-service", "names": names}
+
+    async with bus.socket() as one, bus.socket() as other:
+        assert (await one.ask(ask(100)))["authenticated"]
+        assert "length <= 100" in (await other.ask(ask(101)))["error"]
+
+
+async def test_a_websocket_begins_with_get(bus: Bus) -> None:
+    assert (await bus.request("HEAD", "/ws")).status == 405

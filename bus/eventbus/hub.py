@@ -117,10 +117,11 @@ class Hub:
     async def _deliver(self, events: Iterable[Event]) -> None:
         if self._log.trimmed > self._position:
             self._let_all_catch_up()  # so that each finds out if it missed something
+            self._position = self._log.trimmed
         pushed = 0
         for event in events:
             pushed += self._push(event)
-            self._position = event.seq
+            self._position = max(self._position, event.seq)
             if pushed >= PUSHES_AT_ONCE:
                 await asyncio.sleep(0)
                 pushed = 0

@@ -175,8 +175,10 @@ class Connection:
         self._send(text_frame(payload))
 
     async def drained(self) -> None:
-        """Return once no more is waiting than the setting allows."""
+        """Return once no more is waiting than the setting allows; ConnectionResetError if nothing more will be sent."""
         await self._writer.drain()
+        if self._parting:
+            raise ConnectionResetError
 
     def _send(self, frame: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing() and not self._parting:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from aiohttp import WSServerHandshakeError
-from bus_under_test import PATIENCE, Bus, StartBus
+from bus_under_test import PATIENCE, Bus, StartBus, StartProcess
 from eventbus.admission import CONNECTIONS_OF_A_CLIENT
 from eventbus.config import Settings
 from eventbus.log import open_log
@@ -77,6 +77,18 @@ async def test_a_flood_of_pings_leaves_everybody_else_a_turn(bus: Bus) -> None:
         counting.cancel()
 
     assert turns > count / 100
+
+
+async def test_a_client_that_ignores_that_it_was_told_to_go_costs_nothing(run: StartProcess) -> None:
+    bus = await run(EVENTBUS_LOG="memory:")
+    async with bus.socket(autoclose=False) as anna:
+        token = (await anna.ask({"action": "identify"}))["token"]
+        await anna.ws.send_bytes(b"binary")
+        assert "error" in await anna.hear()
+
+        await bus.publish("hi", token=token)  # there is somebody to deliver it to, who takes nothing any more
+
+        assert (await bus.request("GET", "/healthz")).status == 200
 
 
 async def test_the_time_that_the_bus_itself_takes_does_not_count_as_silence(start: StartBus) -> None:

@@ -34,6 +34,10 @@ class Outlet:
         self._changed = asyncio.Condition()
         self._written = asyncio.Event()
         self._gone = False
+        self.told = asyncio.Event()  # that retention passed it
+
+    def overtaken(self) -> None:
+        self.told.set()
 
     @property
     def full(self) -> bool:
@@ -283,3 +287,17 @@ async def test_one_that_is_far_behind_is_not_taken_for_live_after_one_read(hub: 
         slow.capacity = float("inf")
 
         await slow.has_taken(names)
+
+
+async def test_who_is_live_is_told_if_all_was_trimmed_before_it_could_be_read(log: Log) -> None:
+    hub, outlet = Hub(log), Outlet()
+    with hub.connected(EVERYTHING, outlet, after=0):
+        await append(log, *"abc")
+        await log.trim(keep=0, since="")
+
+        running = asyncio.create_task(hub.run())
+
+        async with asyncio.timeout(PATIENCE):
+            await outlet.told.wait()
+        running.cancel()
+    await log.close()

@@ -295,3 +295,19 @@ async def test_a_link_is_no_second_log(tmp_path: Path, path: Path) -> None:
     with pytest.raises(ConfigError, match="another bus is using this file"):
         open_log(f"sqlite:{tmp_path}/link.db")
     await log.close()
+
+
+async def test_what_comes_to_nothing_is_not_taken_for_trimmed(reopen: Callable[[], Awaitable[SqliteLog]]) -> None:
+    log = await reopen()
+    for _ in range(3):
+        await append(log)
+    (pages,) = log._writer.execute("PRAGMA page_count").fetchone()
+    log._writer.execute(f"PRAGMA max_page_count = {pages + 2}")
+    too_large = log.append([(Draft(name="hi", context={"more": "x" * 1000}), ANNA) for _ in range(100)])
+
+    outcomes = await asyncio.gather(too_large, log.trim(keep=1, since=""), return_exceptions=True)
+    log._writer.execute("PRAGMA max_page_count = 1000000")
+    await append(log, "goes on")
+
+    assert [type(outcome).__name__ for outcome in outcomes] == ["Unavailable", "Unavailable"]
+    assert "goes on" in [event.name for event in await log.read(after=0, limit=10)]

@@ -178,12 +178,16 @@ def take(events: Iterable[Event], limit: int) -> list[Event]:
 
 
 async def follow(log: Log, *, after: int) -> AsyncIterator[list[Event]]:
-    """Read on from a position: first what the log holds, then each event as it comes, without gap or repeat."""
+    """Read on from a position: first what the log holds, then each event as it comes, without gap or repeat.
+
+    Nothing is read, an empty list, where all that there was has been trimmed.
+    """
     while True:
         head = log.head
         events = await log.read(after=after, limit=READ_LIMIT)
-        if events:
+        if events or after < log.trimmed:
             yield events
+        if events:
             after = events[-1].seq
         else:
             after = max(after, head)  # positions can be empty: numbers may be skipped

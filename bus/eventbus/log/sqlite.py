@@ -166,7 +166,8 @@ class SqliteLog:
 
     async def trim(self, *, keep: int | None, since: str) -> bool:
         def trim(db: sqlite3.Connection) -> bool:
-            end = min(self.trimmed + TRIM_STEP, _newest(db))
+            # Not above the head: what this commit adds may come to nothing yet.
+            end = max(self.trimmed, min(self.trimmed + TRIM_STEP, self.head))
             upto = _trim_end(db, self.trimmed, end, keep, since)
             count = upto - self.trimmed
             if count:

@@ -14,6 +14,8 @@ from .identities import Identities, address_of
 from .log import Log
 from .messages import Authenticate, Authenticated, BadCommand, Identified, Identify
 from .patterns import Patterns
+from .problems import TooFast
+from .rate import ClientRate
 from .routing import Client, Service
 from .services import Services
 
@@ -62,29 +64,40 @@ class Admission:
         groups: Deliver to members of groups.
         identities: Gives clients theirs.
         services: Which services may connect.
+        rate: How fast clients may come.
     """
 
-    def __init__(self, *, log: Log, hub: Hub, groups: Groups, identities: Identities, services: Services) -> None:
+    def __init__(
+        self,
+        *,
+        log: Log,
+        hub: Hub,
+        groups: Groups,
+        identities: Identities,
+        services: Services,
+        rate: ClientRate,
+    ) -> None:
         self._log = log
         self._hub = hub
         self._groups = groups
         self._identities = identities
         self._services = services
+        self._rate = rate
 
-    async def identify(self, command: Identify) -> Admitted:
-        """Give a client its identity back, or a new one.
+    async def identify(self, command: Identify, *, host: str) -> Admitted:
+        """Give a client its identity back, or a new one; `host` is where it is.
 
         Raises:
-            BadCommand: It is connected too often.
+            BadCommand: It is connected too often, or its host gets new identities too fast.
             Unavailable: The log cannot be read or written.
         """
         token = command.token or ""
         resumed = await self._identities.use(token)
         if not resumed:
-            token = await self._identities.issue()
+            token = await self._issue(host)
         client = Client(address_of(token))
         start = await self._start(command, address=client.address)
-        if self._hub.connections(client.address) >= CONNECTIONS_OF_A_CLIENT:
+        if self._hub.has(client.address, CONNECTIONS_OF_A_CLIENT):
             raise BadCommand("identify", f"this client has {CONNECTIONS_OF_A_CLIENT} connections already; close some")
         if not resumed:
             start = replace(start, after=self._log.head)  # nothing can be waiting for a new client
@@ -98,6 +111,13 @@ class Admission:
             oldest=start.oldest,
         )
         return Admitted(answer=answer, join=lambda outlet: self._hub.connected(client, outlet, after=start.after))
+
+    async def _issue(self, host: str) -> str:
+        try:
+            self._rate.take_identity(host=host)
+        except TooFast as problem:
+            raise BadCommand("identify", problem.detail) from None
+        return await self._identities.issue()
 
     async def authenticate(self, command: Authenticate) -> Admitted:
         """Find the service that has these credentials.

@@ -19,6 +19,7 @@ from .log import Log
 from .middleware import answer_problems
 from .problems import Unavailable
 from .publishing import Publishing
+from .rate import ClientRate
 from .retention import keep_trimming
 from .services import Services
 from .websocket import WebSocketApi
@@ -38,12 +39,13 @@ def create_app(*, log: Log, services: Services | None = None, settings: Settings
     settings = settings or Settings()
     services = services or Services({})
     cors = Cors(settings.allowed_origins)
-    identities = Identities(log, lifetime=settings.identity_lifetime)
     hub = Hub(log)
-    publishing = Publishing(log=log, identities=identities, settings=settings)
+    rate = ClientRate(settings.client_rate)
+    identities = Identities(log, lifetime=settings.identity_lifetime, is_connected=hub.has)
+    publishing = Publishing(log=log, identities=identities, rate=rate, settings=settings)
     http = HttpApi(publishing=publishing, log=log, services=services, trusted_proxies=settings.trusted_proxies)
     groups = Groups(log, ack_wait=settings.ack_wait, max_deliveries=settings.max_deliveries)
-    admission = Admission(log=log, hub=hub, groups=groups, identities=identities, services=services)
+    admission = Admission(log=log, hub=hub, groups=groups, identities=identities, services=services, rate=rate)
     sockets = WebSocketApi(admission=admission, cors=cors, settings=settings)
 
     async def background(app: web.Application) -> AsyncIterator[None]:

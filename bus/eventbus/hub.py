@@ -78,9 +78,9 @@ class Hub:
         """The clients that are connected."""
         return list(self._clients)
 
-    def connections(self, address: str) -> int:
-        """Tell how many of one client are connected."""
-        return len(self._clients.get(address, ()))
+    def has(self, address: str, count: int = 1) -> bool:
+        """Is a client connected, so many times or more?"""
+        return len(self._clients.get(address, ())) >= count
 
     @contextmanager
     def connected(self, subscriber: Client | Service, outlet: Outlet, *, after: int) -> Iterator[None]:

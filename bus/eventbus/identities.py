@@ -41,14 +41,22 @@ class Identities:
     Args:
         log: Keeps them.
         lifetime: Seconds that an identity lives after its last use.
+        is_connected: Has an address an open socket? Then its identity lives, wherever the clock leaps to.
         clock: Unix time in seconds.
     """
 
-    def __init__(self, log: Log, *, lifetime: float, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        log: Log,
+        *,
+        lifetime: float,
+        is_connected: Callable[[str], bool] = lambda _: False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._log = log
         self._lifetime = lifetime
+        self._is_connected = is_connected
         self._clock = clock
-
         self._expiries: dict[str, float] = {}  # what the log said lately: it is asked at each publish
 
     @property
@@ -68,14 +76,16 @@ class Identities:
             return False
         address = address_of(token)
         left = await self._expiry(address) - self._clock()
-        if 0 < left < self._lifetime:
+        lives = left > 0 or self._is_connected(address)
+        if lives and left < self._lifetime + self.refresh_every:
             await self.refresh([address])
-        return left > 0
+        return lives
 
     async def refresh(self, addresses: Iterable[str]) -> bool:
         """Let these live from now on, as they are in use; forget a few that expired, and tell if there may be more."""
-        # They may not be refreshed again for `refresh_every`, and still live for a whole lifetime after that.
-        expiries = dict.fromkeys(addresses, self._clock() + self._lifetime + self.refresh_every)
+        # One that comes soon after this is not refreshed, and its socket may close just before the next refresh of all:
+        # it has `refresh_every` twice, to live for a whole lifetime after that.
+        expiries = dict.fromkeys(addresses, self._clock() + self._lifetime + 2 * self.refresh_every)
         more = await self._log.keep_identities(expiries, now=self._clock())
         self._remember(expiries)
         return more

@@ -34,14 +34,15 @@ class Publishing:
     Args:
         log: Where events go.
         identities: Whose clients may publish.
-        settings: How much a request may hold, what clients may publish, and how fast.
+        rate: How fast clients may publish.
+        settings: How much a request may hold, and what clients may publish.
     """
 
-    def __init__(self, *, log: Log, identities: Identities, settings: Settings) -> None:
+    def __init__(self, *, log: Log, identities: Identities, rate: ClientRate, settings: Settings) -> None:
         self._log = log
         self._identities = identities
         self._settings = settings
-        self._rate = ClientRate(settings.client_rate)
+        self._rate = rate
         self._services, self._others = budget.Budget(budget.MAX_HELD), budget.Budget(budget.MAX_HELD)
 
     def room(self, size: int, service: Service | None) -> AbstractContextManager[None]:

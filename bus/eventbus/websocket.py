@@ -52,12 +52,13 @@ class WebSocketApi:
         if self._draining:
             raise Unavailable("the bus is stopping; connect again")
         socket = web.WebSocketResponse(compress=False, max_msg_size=MAX_COMMAND, autoping=False, autoclose=False)
-        with self._seats.taken(sender(request, trusted_proxies=self.settings.trusted_proxies)):
+        host = sender(request, trusted_proxies=self.settings.trusted_proxies)
+        with self._seats.taken(host):
             try:
                 await socket.prepare(request)
             except ValueError as error:  # a key that is not ASCII
                 raise BadParameter(f"this is no WebSocket handshake: {error}") from None
-            connection = Connection(self, request, socket)
+            connection = Connection(self, request, socket, host)
             self._connections[connection] = asyncio.current_task()
             try:
                 await connection.run()
@@ -89,10 +90,12 @@ class Connection:
         api: The parts it works with.
         request: The handshake.
         socket: Its WebSocket, open.
+        host: Where the other side is.
     """
 
-    def __init__(self, api: WebSocketApi, request: web.Request, socket: web.WebSocketResponse) -> None:
+    def __init__(self, api: WebSocketApi, request: web.Request, socket: web.WebSocketResponse, host: str) -> None:
         self._api = api
+        self._host = host
         self._socket = socket
         self._writer = request.writer
         self._transport = request.transport
@@ -219,7 +222,7 @@ class Connection:
             case _ if self._known:
                 raise BadCommand(_action(command), "this connection has said who it is; open another one")
             case messages.Identify():
-                self._let_in(await self._api.admission.identify(command))
+                self._let_in(await self._api.admission.identify(command, host=self._host))
             case messages.Authenticate():
                 await self._authenticate(command)
 

@@ -131,3 +131,14 @@ async def test_a_service_may_ask_for_a_hundred_patterns(bus: Bus) -> None:
 
 async def test_a_websocket_begins_with_get(bus: Bus) -> None:
     assert (await bus.request("HEAD", "/ws")).status == 405
+
+
+async def test_a_host_gets_new_identities_no_faster_than_a_client_publishes(start: StartBus) -> None:
+    bus = await start(open_log("memory:"), Settings(client_rate=1))
+    tokens = [await bus.new_token() for _ in range(4)]
+    async with bus.socket() as one_more, bus.socket() as known:
+        refused = await one_more.ask({"action": "identify"})
+        resumed = await known.ask({"action": "identify", "token": tokens[0]})
+
+    assert "more than 1 new identities a second from your host" in refused["error"]
+    assert resumed["resumed"]

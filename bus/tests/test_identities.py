@@ -98,7 +98,7 @@ async def test_an_address_is_not_enough(identities: Identities) -> None:
 async def test_an_identity_that_is_not_used_expires(identities: Identities, clock: Clock) -> None:
     token = await identities.issue()
 
-    clock.now += LIFETIME * 1.1
+    clock.now += LIFETIME * 1.2
 
     assert not await identities.use(token)
 
@@ -201,3 +201,30 @@ async def test_made_up_tokens_do_not_push_out_an_identity(
         await identities.use(f"token-{number}")
 
     assert await identities.use(token)
+
+
+async def test_one_whose_socket_closes_just_before_the_next_refresh_lives_for_a_whole_lifetime(
+    identities: Identities, clock: Clock
+) -> None:
+    token = await identities.issue()
+
+    clock.now += LIFETIME / 10 - 1
+    assert await identities.use(token)  # too soon to be refreshed
+    clock.now += LIFETIME / 10 - 1  # and now its socket closes
+    clock.now += LIFETIME - 1
+
+    assert await identities.use(token)
+
+
+async def test_one_with_an_open_socket_lives_though_the_clock_leapt(log: Log, clock: Clock) -> None:
+    connected = set[str]()
+    identities = Identities(log, lifetime=LIFETIME, is_connected=connected.__contains__, clock=clock)
+    token = await identities.issue()
+    connected.add(address_of(token))
+
+    clock.now += 100 * LIFETIME
+
+    assert await identities.use(token)
+    connected.clear()
+    assert await identities.use(token)
+    await log.close()

@@ -399,3 +399,13 @@ async def test_the_place_of_a_group_is_kept(log: Log) -> None:
     assert await log.group_place(("domain service", "a")) == b"3"
     assert await log.group_place(("domain service", "b")) == b"2"
     assert await log.group_place(("another", "a")) is None
+
+
+async def test_what_was_lost_is_remembered_though_the_identity_is_refreshed_late(log: Log) -> None:
+    await log.keep_identities({"client-anna": 10.0}, now=0)
+    await append(log, draft(context={"identifier": "client-anna"}), draft())
+    await log.trim(keep=1, since="")
+
+    await log.keep_identities({"client-anna": 200.0}, now=100.0)
+
+    assert await log.has_lost(after=0, address="client-anna")

@@ -198,8 +198,8 @@ class SqliteLog:
         step = 0 if self._forgetting else TRIM_STEP  # one of those that share a commit is enough
 
         def keep(db: sqlite3.Connection) -> bool:
+            db.executemany(_KEEP_IDENTITY, expiries.items())  # first: one in use is not forgotten, however late this is
             forgotten = db.execute(_FORGET_IDENTITIES, [now, step]).rowcount if step else 0
-            db.executemany(_KEEP_IDENTITY, expiries.items())
             return forgotten == TRIM_STEP
 
         if not step:

@@ -43,7 +43,7 @@ def create_app(*, log: Log, services: Services | None = None, settings: Settings
     rate = ClientRate(settings.client_rate)
     identities = Identities(log, lifetime=settings.identity_lifetime, is_connected=hub.has)
     publishing = Publishing(log=log, identities=identities, rate=rate, settings=settings)
-    http = HttpApi(publishing=publishing, log=log, services=services, trusted_proxies=settings.trusted_proxies)
+    http = HttpApi(publishing=publishing, log=log, services=services, proxies=settings.trusted_proxies)
     groups = Groups(log, ack_wait=settings.ack_wait, max_deliveries=settings.max_deliveries)
     admission = Admission(log=log, hub=hub, groups=groups, identities=identities, services=services, rate=rate)
     sockets = WebSocketApi(admission=admission, cors=cors, settings=settings)

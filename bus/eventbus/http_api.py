@@ -27,19 +27,17 @@ class HttpApi:
         publishing: What happens to an event that comes in.
         log: Where events are read.
         services: Which services may publish and read.
-        trusted_proxies: Where web servers may stand that speak for others.
+        proxies: Where web servers may stand that speak for others.
 
     Attributes:
         draining: True once the bus is about to stop: it takes nothing more.
     """
 
-    def __init__(
-        self, *, publishing: Publishing, log: Log, services: Services, trusted_proxies: Collection[Network] = ()
-    ) -> None:
+    def __init__(self, *, publishing: Publishing, log: Log, services: Services, proxies: Collection[Network]) -> None:
         self._publishing = publishing
         self._log = log
         self._services = services
-        self._trusted_proxies = trusted_proxies
+        self._proxies = proxies
         self.draining = False
 
     async def publish(self, request: web.Request) -> web.Response:
@@ -48,7 +46,7 @@ class HttpApi:
             raise Unavailable("the bus is stopping; send the event again, with the same id")
         service = self._service(request) if "Authorization" in request.headers else None
         with self._publishing.room(size_of_body(request), service):
-            body, host = await read_body(request), sender(request, trusted_proxies=self._trusted_proxies)
+            body, host = await read_body(request), sender(request, trusted_proxies=self._proxies)
             if is_batch(body):
                 appended = await self._publishing.publish_batch(body, service, host=host)
                 return _json({"events": [_receipt(each) for each in appended]})

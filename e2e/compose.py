@@ -86,8 +86,7 @@ class Compose:
     def inspect(self, service: str) -> dict[str, Any]:
         """Return what the engine knows about a service's container, running or not."""
         container = self.run("ps", "--all", "--quiet", service).strip()
-        shown = subprocess.run(["docker", "inspect", container], check=True, capture_output=True, timeout=60)
-        found: list[dict[str, Any]] = json.loads(shown.stdout)
+        found: list[dict[str, Any]] = json.loads(docker("inspect", container))
         return found[0]
 
     def _command(self, *arguments: str) -> list[str]:
@@ -99,6 +98,14 @@ class Compose:
     def _artifact(self, kind: str) -> Path:
         ARTIFACTS.mkdir(parents=True, exist_ok=True)
         return ARTIFACTS / f"{self._name}-{kind}.log"
+
+
+def docker(*arguments: str) -> str:
+    """Return all that `docker ARGUMENTS` printed, such as a container's output."""
+    done = subprocess.run(
+        ["docker", *arguments], check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60
+    )
+    return done.stdout
 
 
 def why_no_engine() -> str | None:

@@ -5,28 +5,39 @@ The stories are the same for all. What differs, how a program is started and sto
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 import urllib.error
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from compose import Compose
-from machine import ROOT, environment, free_ports
+from compose import Compose, docker
+from machine import ROOT, environment, free_ports, wait_until
 from trust import make_certificates, trusted
 from web import request, visit
 
 BUS, STATIC_SITE, EXAMPLE_SERVICE = PROGRAMS = ("bus", "static-site", "example-service")
+WITNESS: dict[str, Any] = {
+    "name": "witness",
+    "token": "witness-only",
+    "publish": [],
+    "subscribe": ["*"],
+}  # may read the whole log
+SLOW_MEMBER = "slow-member"
+NEVER_DONE = {"DOMAIN_SERVICE_DELAY": "600"}
 DEFAULT_TOKEN = "workshop-only"  # the example service's, as the Procfile and docker-compose.yml have it
 COMMANDS = {
     BUS: [sys.executable, "-m", "eventbus"],
     STATIC_SITE: [sys.executable, str(ROOT / "static-site" / "serve.py")],
     EXAMPLE_SERVICE: [sys.executable, "-m", "domain_service"],
+    SLOW_MEMBER: [sys.executable, "-m", "domain_service"],
 }
 
 
@@ -48,14 +59,17 @@ class Programs(Demo, Protocol):
     def ca(self) -> Path | None:
         """The CA to trust, where the demo runs over TLS."""
 
-    def start(self, program: str) -> None:
-        """Start a program unless it runs, and return once it does its work."""
+    def start(self, program: str, **settings: str) -> None:
+        """Start a program with these settings, unless it runs with just these, and return once it does its work."""
 
     def stop(self, program: str) -> None:
         """Ask a program to end, and return once it has."""
 
     def kill(self, program: str) -> None:
         """End a program without asking, as `kill -9` does."""
+
+    def slow_member(self) -> AbstractContextManager[None]:
+        """Run one more instance of the example service, which never gets done; in the end `kill -9` it."""
 
     def output(self, program: str) -> str:
         """Return all that a program has printed."""
@@ -82,30 +96,29 @@ class Processes:
         self.token = DEFAULT_TOKEN
         self._directory = directory
         self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._told: dict[str, dict[str, str]] = {}
         self._settings = ports | {
             "EVENTBUS_LOG": f"sqlite:{directory / 'events.db'}",
-            "EVENTBUS_SERVICES": str(ROOT / "services.json"),
+            "EVENTBUS_SERVICES": str(directory / "services.json"),
             "DOMAIN_SERVICE_DELAY": "0.1",
             "DOMAIN_SERVICE_REGISTRY": str(directory / "registry.db"),
             "AUTHORIZATION_TOKEN": self.token,
             **settings,
         }
+        shutil.copy(ROOT / "services.json", directory)
+        let_the_witness_in(directory)
         self.ca = directory / "certificates" / "ca.pem" if tls else None
         if self.ca:
             make_certificates(self.ca.parent)
             self._settings["EVENTBUS_TLS_CERT"] = str(self.ca.with_name("server.pem"))
             self._settings["EVENTBUS_TLS_KEY"] = str(self.ca.with_name("server.key"))
 
-    def start(self, program: str) -> None:
+    def start(self, program: str, **settings: str) -> None:
+        if program in self._running and settings != self._told[program]:
+            self.stop(program)
         if program not in self._running:
-            with self._output_file(program).open("ab") as output:
-                self._running[program] = subprocess.Popen(
-                    COMMANDS[program],
-                    cwd=self._directory,
-                    env=environment() | self._settings,
-                    stdout=output,
-                    stderr=output,
-                )
+            self._told[program] = settings
+            self._run(program)
         if program == EXAMPLE_SERVICE:
             wait_for_an_answer(self)
         else:
@@ -121,12 +134,33 @@ class Processes:
         process.kill()
         process.wait(timeout=10)
 
+    @contextmanager
+    def slow_member(self) -> Iterator[None]:
+        self._told[SLOW_MEMBER] = NEVER_DONE
+        self._output_file(SLOW_MEMBER).unlink(missing_ok=True)
+        self._run(SLOW_MEMBER)
+        try:
+            wait_until(lambda: "connected to" in self.output(SLOW_MEMBER), "the slow member is connected")
+            yield
+        finally:
+            self.kill(SLOW_MEMBER)
+
     def output(self, program: str) -> str:
         return self._output_file(program).read_text()
 
     def remove(self) -> None:
         for program in reversed(list(self._running)):
             self.stop(program)
+
+    def _run(self, program: str) -> None:
+        with self._output_file(program).open("ab") as output:
+            self._running[program] = subprocess.Popen(
+                COMMANDS[program],
+                cwd=self._directory,
+                env=environment() | self._settings | self._told[program],
+                stdout=output,
+                stderr=output,
+            )
 
     def _wait_until_ready(self, program: str) -> None:
         url = self.bus_url + "/readyz" if program == BUS else self.site_url + "/config.json"
@@ -149,12 +183,15 @@ class Containers:
 
     def __init__(self, directory: Path, *, tls: bool = False) -> None:
         self._compose = Compose(directory / "eventbus", tls=tls)
+        let_the_witness_in(directory / "eventbus")
         self.site_url = self._compose.site_url
         self.bus_url = self._compose.bus_url
         self.token = DEFAULT_TOKEN
         self.ca = self._compose.take_ca(directory) if tls else None
 
-    def start(self, program: str) -> None:
+    def start(self, program: str, **settings: str) -> None:
+        # Settings reach containers by this file; one that runs with others is made anew.
+        (self._compose.directory / ".env").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         self._compose.run("up", "--no-deps", "--wait", "--wait-timeout", "120", program)
         if program == EXAMPLE_SERVICE:
             wait_for_an_answer(self)
@@ -164,6 +201,16 @@ class Containers:
 
     def kill(self, program: str) -> None:
         self._compose.run("kill", program)
+
+    @contextmanager
+    def slow_member(self) -> Iterator[None]:
+        told = [part for name, value in NEVER_DONE.items() for part in ("--env", f"{name}={value}")]
+        container = self._compose.run("run", "--detach", "--rm", "--no-deps", *told, EXAMPLE_SERVICE).strip()
+        try:
+            wait_until(lambda: "connected to" in docker("logs", container), "the slow member is connected")
+            yield
+        finally:
+            docker("kill", container)
 
     def output(self, program: str) -> str:
         return self._compose.run("logs", "--no-color", "--timestamps", program)
@@ -199,6 +246,12 @@ def running_demo(target: str, directory: Path, **options: Any) -> Iterator[Demo]
             yield programs
         finally:
             programs.remove()
+
+
+def let_the_witness_in(directory: Path) -> None:
+    """Add a service that may read what the example service may not: its own answers."""
+    services = directory / "services.json"
+    services.write_text(json.dumps([*json.loads(services.read_text()), WITNESS]))
 
 
 def wait_for_an_answer(demo: Demo) -> None:

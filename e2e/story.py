@@ -7,7 +7,7 @@ import secrets
 from typing import Any
 
 from playwright.sync_api import Locator, Page, WebSocket, expect
-from programs import Demo
+from programs import WITNESS, Demo
 from web import request
 
 TAKEN = "example.org"  # somebody's, before the registry was opened
@@ -52,6 +52,11 @@ def expect_connection(page: Page, text: str) -> None:
     expect(page.get_by_role("banner").get_by_text(text)).to_be_visible()
 
 
+def expect_stored(page: Page, count: int) -> None:
+    """Wait until the bus has confirmed so many questions of the page: each shows its place in the log."""
+    expect(journal(page).filter(has_text="from this page").filter(has_text="#")).to_have_count(count)
+
+
 class Wire:
     """What the bus told a page, frame by frame; made before the page goes anywhere."""
 
@@ -74,16 +79,26 @@ class Wire:
 
 def stored_questions(demo: Demo, domain: str) -> list[dict[str, Any]]:
     """Return each event of the log that asks whether this name is free."""
+    return [event for event in _read_log(demo, "check-domain") if event["data"] == [domain]]
+
+
+def stored_answers(demo: Demo, domain: str) -> list[dict[str, Any]]:
+    """Return each event of the log that says whether this name is free."""
+    answers = _read_log(demo, "check-domain-completed")
+    return [event for event in answers if [result["name"] for result in event["data"]] == [domain]]
+
+
+def _read_log(demo: Demo, name: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
-    after = 0
-    while events := _read_log(demo, after):
-        found += [event for event in events if event["name"] == "check-domain" and event["data"] == [domain]]
-        after = events[-1]["seq"]
+    while events := _read_part(demo, name, after=found[-1]["seq"] if found else 0):
+        found += events
     return found
 
 
-def _read_log(demo: Demo, after: int) -> list[dict[str, Any]]:
-    answer = request("GET", f"{demo.bus_url}/events?after={after}&limit=1000", Authorization=demo.token)
+def _read_part(demo: Demo, name: str, *, after: int) -> list[dict[str, Any]]:
+    answer = request(
+        "GET", f"{demo.bus_url}/events?name={name}&after={after}&limit=1000", Authorization=WITNESS["token"]
+    )
     assert answer.status == 200, answer.text
     events: list[dict[str, Any]] = answer.json()
     return events

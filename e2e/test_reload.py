@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from machine import wait_until
 from playwright.sync_api import Page, expect
 from programs import BUS, EXAMPLE_SERVICE, Programs
-from story import TAKEN, Wire, check, expect_connection, fresh_domain, journal, status, stored_questions
+from story import TAKEN, Wire, check, expect_connection, fresh_domain, journal, status, stored_answers, stored_questions
 
 
 def test_a_reloaded_page_keeps_its_identity(page: Page) -> None:
@@ -54,6 +55,26 @@ def test_a_reload_in_the_middle_of_a_question_keeps_the_conversation(page: Page,
 
     expect(status(page)).to_have_text(f"{domain} is available")
     expect(journal(page)).to_have_count(2)
+
+
+@pytest.mark.needs_control
+def test_an_answer_that_came_while_the_visitor_was_on_another_page_is_there_on_coming_back(
+    page: Page, programs: Programs
+) -> None:
+    programs.stop(EXAMPLE_SERVICE)
+    domain = fresh_domain()
+    page.goto("/")
+    check(page, domain)
+    expect(journal(page)).to_contain_text("#")
+
+    page.goto("about:blank")
+    programs.start(EXAMPLE_SERVICE)
+    wait_until(lambda: len(stored_answers(programs, domain)) == 1, "the answer is stored")
+    page.go_back()
+
+    expect(status(page)).to_have_text(f"{domain} is available")
+    expect(journal(page)).to_have_count(2)
+    assert len(stored_questions(programs, domain)) == 1
 
 
 @pytest.mark.needs_control

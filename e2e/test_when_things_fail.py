@@ -5,7 +5,18 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, Route, expect
 from programs import BUS, EXAMPLE_SERVICE, Programs, wait_for_an_answer
-from story import Wire, check, expect_connection, fill_in_registrant, fresh_domain, journal, status, stored_questions
+from story import (
+    Wire,
+    check,
+    expect_connection,
+    expect_stored,
+    fill_in_registrant,
+    fresh_domain,
+    journal,
+    status,
+    stored_answers,
+    stored_questions,
+)
 from web import request
 
 pytestmark = pytest.mark.needs_control
@@ -13,11 +24,6 @@ pytestmark = pytest.mark.needs_control
 NOBODY = "Nobody has answered yet"
 UNREACHABLE = "The bus cannot be reached"
 network_errors = pytest.mark.network_errors
-
-
-def expect_stored(page: Page, count: int) -> None:
-    """Wait until the bus has confirmed so many questions of the page: each shows its place in the log."""
-    expect(journal(page).filter(has_text="from this page").filter(has_text="#")).to_have_count(count)
 
 
 def expect_nobody_answers(page: Page, stored: int) -> None:
@@ -68,6 +74,7 @@ def test_a_service_that_was_off_when_the_form_was_sent_answers_when_it_starts(pa
     programs.start(EXAMPLE_SERVICE)
 
     expect(status(page)).to_have_text(f"{domain} is available")
+    assert len(stored_questions(programs, domain)) == 1
 
 
 def test_a_question_that_nobody_answered_can_be_sent_again(page: Page, programs: Programs) -> None:
@@ -102,7 +109,51 @@ def test_a_registration_that_nobody_answered_can_be_sent_again_and_is_one(page: 
     expect(status(page)).to_contain_text(f"{domain} is registered until")
 
 
+# A member of the service's group dies.
+
+
+def test_what_a_killed_service_had_begun_another_member_of_its_group_finishes(page: Page, programs: Programs) -> None:
+    programs.stop(EXAMPLE_SERVICE)
+    domain = fresh_domain()
+    page.clock.install()
+    page.goto("/")
+
+    with programs.slow_member():  # the only one that there is, so it gets the question
+        check(page, domain)
+        expect_stored(page, 1)
+        programs.start(EXAMPLE_SERVICE)
+        expect_nobody_answers(page, 1)
+    # Now it has been killed.
+
+    expect(status(page)).to_have_text(f"{domain} is available")
+    expect(journal(page)).to_have_count(2)
+    [question] = stored_questions(programs, domain)
+    assert len(stored_answers(programs, domain)) == 1
+    assert f"answered check-domain #{question['seq']}, delivery 2" in programs.output(EXAMPLE_SERVICE)
+
+
 # The bus goes away under the page, and comes back.
+
+
+@network_errors
+def test_a_question_whose_bus_is_killed_before_the_answer_is_answered_when_it_is_back(
+    page: Page, programs: Programs
+) -> None:
+    programs.stop(EXAMPLE_SERVICE)
+    domain = fresh_domain()
+    page.goto("/")
+    with programs.slow_member():
+        check(page, domain)
+        expect_stored(page, 1)
+        programs.kill(BUS)
+        expect_connection(page, "Reconnecting…")
+
+    programs.start(BUS)
+    programs.start(EXAMPLE_SERVICE)
+
+    expect(status(page)).to_have_text(f"{domain} is available")
+    expect(journal(page)).to_have_count(2)
+    assert len(stored_questions(programs, domain)) == len(stored_answers(programs, domain)) == 1
 
 
 @network_errors

@@ -13,7 +13,8 @@
  * @typedef {{ event: BusEvent, renewed: boolean, resolve: (receipt: Receipt) => void, reject: (error: Error) => void }} Post
  */
 
-const TIMEOUT = 10_000; // ms, for a connection to be identified and for a POST to be answered
+const TIMEOUT = 10_000; // ms, for a connection to be identified, a POST to be answered, a quiet socket to give a sign
+const QUIET = 20_000; // ms without a frame, after which a socket is asked for a sign
 const DO_NOT_COME_BACK = [1003, 1007, 1009, 4403]; // close codes
 
 /** Full jitter: a thousand pages that lost the same bus must not all come back in the same moment. */
@@ -36,6 +37,7 @@ export class EventBus {
   /** @type {WebSocket | undefined} */
   #socket;
   #socketTimer = 0;
+  #isDoubted = false;
   #socketFailures = 0;
   /** What waits to be published, in the order it was sent. @type {Set<Post>} */
   #outbox = new Set();
@@ -158,9 +160,31 @@ export class EventBus {
 
   // After "online" even a socket that looks open is made anew: it may have died unseen with the old network.
   #wake = (/** @type {Event} */ { type }) => {
-    const isWaiting = !this.#socket && document.visibilityState === "visible";
-    if (type === "online" || isWaiting) this.#reconnect(0);
+    const isVisible = document.visibilityState === "visible";
+    if (type === "online" || (isVisible && !this.#socket)) this.#reconnect(0);
+    else if (isVisible) this.#askForASign();
   };
+
+  // A network may vanish without a word, and pages do not see the bus's pings. So a socket must prove that it lives.
+
+  #seemsAlive() {
+    this.#isDoubted = false;
+    clearTimeout(this.#socketTimer);
+    this.#socketTimer = setTimeout(() => this.#askForASign(), QUIET);
+  }
+
+  #askForASign() {
+    if (this.#status !== "connected") return;
+    this.#socket?.send('{"action":"ping"}'); // the bus answers whatever it is told; what it does not know, by an error
+    this.#mustGiveASign();
+  }
+
+  #mustGiveASign() {
+    if (this.#isDoubted) return; // whoever asks again and again must not put off the end
+    this.#isDoubted = true;
+    clearTimeout(this.#socketTimer);
+    this.#socketTimer = setTimeout(() => this.#lost(), TIMEOUT);
+  }
 
   /** @param {"closed" | "refused"} status */
   #stop(status) {
@@ -186,11 +210,11 @@ export class EventBus {
   #receive(frame) {
     if (frame.action === "identify" && frame.token) this.#identified(frame);
     else if (frame.name) this.#hear(frame);
+    if (this.#status === "connected") this.#seemsAlive();
   }
 
   /** @param {{ token: string, resumed: boolean, seq: number, epoch: string, gap?: boolean, oldest?: number }} answer */
   #identified({ token, resumed, seq, epoch, gap, oldest }) {
-    clearTimeout(this.#socketTimer);
     this.#socketFailures = 0;
     const goesOn = resumed && epoch === this.#session.epoch;
     const isNobody = this.#session.token !== undefined && !resumed; // what was addressed to it stays where it is
@@ -244,6 +268,8 @@ export class EventBus {
     this.#publishFailures = 0;
     this.#outbox.delete(post);
     this.#keepOutbox();
+    // Its echo comes over the socket, unless that is dead.
+    if (body.seq > (this.#session.after ?? 0) && this.#status === "connected") this.#mustGiveASign();
     if (status === 200) post.resolve(body);
     else post.reject(new Error(body.detail ?? `the bus answered ${status}`, { cause: body }));
     return true;

@@ -142,11 +142,16 @@ class ObedientBus:
         async for message in socket:
             self.commands.append(message.json())
             if not self.silent:
-                await socket.send_json(self._identified(message.json().get("token")))
+                await socket.send_json(self._answer(message.json()))
             self._note()
         self._sockets.remove(socket)
         self._note()
         return socket
+
+    def _answer(self, command: dict[str, Any]) -> dict[str, Any]:
+        if command["action"] == "identify":
+            return self._identified(command.get("token"))
+        return {"action": command["action"], "error": "unknown action"}
 
     def _identified(self, token: str | None) -> dict[str, Any]:
         resumed = self.resumes and token is not None

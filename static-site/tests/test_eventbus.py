@@ -182,6 +182,70 @@ def test_being_online_again_replaces_a_connection_that_only_looks_open(client: P
     assert bus.attempts == 2
 
 
+def quiet_for(page: Page, seconds: int) -> None:
+    """Let so much time pass for the page; its clock must be installed."""
+    page.clock.run_for(seconds * 1000)
+
+
+def test_a_quiet_connection_is_asked_for_a_sign_and_stays_if_it_gives_one(client: Page, bus: ObedientBus) -> None:
+    client.clock.install()
+    bus.push("answer", "the last for a while")
+    has_heard(client, "the last for a while")
+
+    for times in range(1, 4):
+        quiet_for(client, 20)
+        bus.wait_for(lambda times=times: len(bus.commands) == 1 + times)  # type: ignore[misc]
+        client.evaluate("new Promise((resolve) => setTimeout(resolve))")
+
+    assert bus.commands[1:] == [{"action": "ping"}] * 3
+    assert bus.attempts == 1
+
+
+def test_a_connection_that_gives_no_sign_is_left_after_ten_seconds(client: Page, bus: ObedientBus) -> None:
+    client.clock.install()
+    bus.push("answer", "the last")
+    has_heard(client, "the last")
+    bus.silent = True
+    quiet_for(client, 20)
+    bus.wait_for(lambda: len(bus.commands) == 2)
+    bus.silent = False
+
+    quiet_for(client, 10)
+
+    reconnected(client, bus, times=3)
+    assert bus.commands[2] == {"action": "identify", "token": "token-1", "after": 11, "epoch": "epoch-1"}
+
+
+def test_a_page_that_is_looked_at_again_asks_at_once(client: Page, bus: ObedientBus) -> None:
+    client.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+
+    bus.wait_for(lambda: len(bus.commands) == 2)
+    assert bus.commands[1] == {"action": "ping"}
+
+
+def test_a_connection_over_which_a_published_event_does_not_come_back_is_left(client: Page, bus: ObedientBus) -> None:
+    client.clock.install()
+    send(client)  # this bus brings nothing back by itself
+    quiet_for(client, 9)
+    send(client, "again, as the impatient do")
+    assert bus.attempts == 1
+
+    quiet_for(client, 1)
+
+    reconnected(client, bus, times=2)
+
+
+def test_a_connection_over_which_a_published_event_comes_back_stays(client: Page, bus: ObedientBus) -> None:
+    client.clock.install()
+    send(client)
+    bus.push("answer", "after the echo")
+    has_heard(client, "after the echo")
+
+    quiet_for(client, 15)
+
+    assert bus.attempts == 1
+
+
 def test_close_leaves_for_good_and_connect_returns(client: Page, bus: ObedientBus) -> None:
     client.evaluate("bus.close()")
     client.evaluate("dispatchEvent(new Event('online'))")

@@ -471,7 +471,7 @@ def test_what_is_over_when_the_page_is_reloaded_is_over(site: Page, bus: Obedien
 
 
 def test_a_question_that_was_stored_while_the_page_was_reloaded_has_one_line(site: Page, bus: ObedientBus) -> None:
-    bus.answer_next(503)  # so that the page does not hear that it is stored
+    bus.answer_next(503, Retry_After="60")  # so that the page does not hear that it is stored
     check(site, bus, "example.com")
     site.reload()
     expect(connection(site)).to_have_text("Connected")

@@ -34,9 +34,11 @@ class Outlet:
         self._changed = asyncio.Condition()
         self._written = asyncio.Event()
         self._gone = False
+        self.was_overtaken = False
         self.told = asyncio.Event()  # that retention passed it
 
     def overtaken(self) -> None:
+        self.was_overtaken = True
         self.told.set()
 
     @property
@@ -53,6 +55,7 @@ class Outlet:
             await self._changed.wait_for(lambda: self._gone or not self.full)
         if self._gone:
             raise ConnectionResetError("gone")
+        self._written.set()
 
     async def take(self) -> None:
         """Read all that waits, as the other side."""
@@ -301,3 +304,56 @@ async def test_who_is_live_is_told_if_all_was_trimmed_before_it_could_be_read(lo
             await outlet.told.wait()
         running.cancel()
     await log.close()
+
+
+class TrimmedJustBeforeARead:
+    """A log of which retention takes all but the newest event when it is read next, if it is told so."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self.trim_at_next_read = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    async def read(self, **options: Any) -> list[Event]:
+        if self.trim_at_next_read:
+            self.trim_at_next_read = False
+            await self._log.trim(keep=1, since="")
+        return await self._log.read(**options)
+
+
+class TestWhatRetentionTakesInTheMiddle:
+    @pytest.fixture
+    def log(self, log: Log) -> Any:
+        return TrimmedJustBeforeARead(log)
+
+    async def test_one_that_catches_up_is_told_of_what_goes_just_before_it_is_read(self, hub: Hub, log: Any) -> None:
+        late, live = Outlet(), Outlet()
+        with hub.connected(EVERYTHING, live, after=0):
+            await append(log, "a", "b", "c")
+            await live.has_taken(["a", "b", "c"])  # by now the hub waits for more, and reads no more itself
+            log.trim_at_next_read = True
+
+            with hub.connected(EVERYTHING, late, after=0):
+                await late.has_something()
+
+        assert late.was_overtaken
+        assert late.waiting == []
+        assert not live.was_overtaken
+
+    async def test_those_that_are_live_are_told_of_what_goes_before_the_hub_has_read_it(
+        self, hub: Hub, log: Any
+    ) -> None:
+        live = Outlet()
+        with hub.connected(EVERYTHING, live, after=0):
+            await append(log, "a")
+            await live.has_taken(["a"])
+            live._written.clear()
+            log.trim_at_next_read = True
+
+            await append(log, "b", "c", "d")
+            await live.has_something()
+
+        assert live.was_overtaken
+        assert live.waiting == []

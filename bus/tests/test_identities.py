@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import pytest
 from eventbus.identities import Identities, address_of, new_token
 from eventbus.log import Log
+from eventbus.problems import Unavailable
 
 LIFETIME = 1000.0
 
@@ -48,6 +50,22 @@ class CountingLog:
         self.writes += 1
         self.expiries |= expiries
         return False
+
+
+class FullDisk:
+    """A log that takes no identities while `full`."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self.full = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+    async def keep_identities(self, expiries: Mapping[str, float], *, now: float) -> None:
+        if self.full:
+            raise Unavailable("the log cannot be written: database or disk is full")
+        await self._log.keep_identities(expiries, now=now)
 
 
 def test_tokens_and_addresses_are_told_apart_by_their_beginning() -> None:
@@ -227,4 +245,19 @@ async def test_one_with_an_open_socket_lives_though_the_clock_leapt(log: Log, cl
     assert await identities.use(token)
     connected.clear()
     assert await identities.use(token)
+
+
+async def test_a_use_that_could_not_be_kept_is_kept_with_the_next_one(log: Log, clock: Clock) -> None:
+    disk: Any = FullDisk(log)
+    identities = Identities(disk, lifetime=LIFETIME, clock=clock)
+    token = await identities.issue()
+    clock.now += LIFETIME / 2
+    disk.full = True
+    with pytest.raises(Unavailable):
+        await identities.use(token)
+    disk.full = False
+
+    await identities.use(token)
+
+    assert await log.identity_expiry(address_of(token)) >= clock.now + LIFETIME
     await log.close()

@@ -131,7 +131,7 @@ class GroupDelivery:
             # The task stays until it is done: a wait that is cancelled may spoil later ones for the same socket.
             if member.room > 0 and outlet.full and member not in self._draining:
                 self._draining[member] = asyncio.create_task(self._wake_when_drained(member, outlet))
-        until = self._group.next_time()
+        until = self._group.next_time(now=self._clock())
         seconds = None if until is None else max(0.0, until - self._clock())
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -154,7 +154,9 @@ class GroupDelivery:
         if seq is None or self._choose() is None:
             return False
         events = await self._log.read(after=seq - 1, limit=1)
-        if not events or events[0].seq != seq:
+        if not self._group.deliveries(seq):
+            pass  # acked meanwhile
+        elif not events or events[0].seq != seq:
             self._be_overtaken()
         elif events[0].name not in self._names:
             self._group.drop(seq)  # the service may no longer see it, or the last member asked for others
@@ -166,11 +168,11 @@ class GroupDelivery:
 
     async def _deliver_new(self) -> bool:
         """Hand out what comes next in the log; tell whether there was something and somebody to take it."""
-        if not self._group.has_room or self._choose() is None:
+        if not self._group.room or self._choose() is None:
             return False
         if not self._ahead:
             self._ahead = await self._read_ahead()
-        handed_out = self._hand_out(self._ahead)
+        handed_out = self._hand_out(self._ahead[: self._group.room])
         del self._ahead[:handed_out]
         return handed_out > 0
 
@@ -191,7 +193,7 @@ class GroupDelivery:
         count = 0
         for event in events:
             member = self._choose()
-            if member is None or not self._group.has_room:
+            if member is None:
                 break
             deliveries = self._group.deliver(event.seq, member, now=self._clock())
             self._outlets[member].write(_frame(event, deliveries))

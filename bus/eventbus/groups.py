@@ -77,9 +77,9 @@ class Group:
         return Place(cursor=self.cursor, pending=dict(self._deliveries))
 
     @property
-    def has_room(self) -> bool:
-        """May new events be handed out?"""
-        return len(self._deliveries) < MAX_PENDING
+    def room(self) -> int:
+        """How many new events may be handed out; those that come again have their room already."""
+        return max(0, MAX_PENDING - len(self._deliveries))
 
     def join(self, prefetch: int) -> Member:
         """Add a member."""
@@ -160,11 +160,11 @@ class Group:
         self._forget_void()
         return self._queue[0][1] if self._queue and self._queue[0][0] <= now else None
 
-    def next_time(self) -> float | None:
-        """Tell when `take_back` or `next_due` will have something to do; None if never."""
+    def next_time(self, *, now: float) -> float | None:
+        """Tell when `take_back` or `next_due` will have more to do than now; None if never."""
         self._forget_void()
         times = [next(iter(member.held.values())) for member in self.members if member.held]
-        return min(times + [due for due, _ in self._queue[:1]], default=None)
+        return min(times + [due for due, _ in self._queue[:1] if due > now], default=None)
 
     def delays(self, *, now: float) -> bool:
         """Was anything given back with a delay that is not over? A place does not tell."""

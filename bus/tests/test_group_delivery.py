@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from bus_under_test import Bus, Socket, StartBus, StartProcess
 from eventbus.config import Settings
-from eventbus.event import Draft
+from eventbus.event import Draft, Event
 from eventbus.group_delivery import GroupDelivery, Groups
+from eventbus.groups import Group
 from eventbus.log import GroupKey, Log, Publisher
 from eventbus.log.memory import MemoryLog
 from eventbus.patterns import EVERYTHING
@@ -407,6 +408,72 @@ class TestGroupsWithoutMembers:
         answer.set()
 
         assert await creating is await groups.find(self.KEY)
+
+
+async def test_as_many_open_events_as_there_may_be_come_again_when_their_member_dies(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eventbus.groups.MAX_PENDING", 5)
+    async with member(bus, prefetch=20) as first:
+        await publish_jobs(bus, 7)
+        assert len(await hear_jobs(first, 5)) == 5
+
+    async with member(bus, prefetch=20) as second:
+        events = [await second.hear() for _ in range(5)]
+        await ack(second, *[event["seq"] for event in events])
+
+        assert [event["delivery"] for event in events] == [2] * 5
+        assert await hear_jobs(second, 2) == [("job-5", 1), ("job-6", 1)]
+
+
+async def test_while_nobody_has_room_for_what_is_due_the_bus_is_idle(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with member(bus, prefetch=1) as one:
+        async with member(bus, prefetch=1) as two:
+            await publish_jobs(bus, 2)
+            await asyncio.gather(one.hear(), two.hear())
+        looked = 0
+        look = Group.take_back
+
+        def count(self: Group, *, now: float) -> None:
+            nonlocal looked
+            looked += 1
+            look(self, now=now)
+
+        monkeypatch.setattr(Group, "take_back", count)
+        for _ in range(20):
+            await bus.request("GET", "/healthz")
+
+        assert looked < 10
+
+
+async def test_an_ack_that_comes_while_its_event_is_read_again_counts() -> None:
+    log = AckingLog()
+    [one] = await log.append([(Draft(name="job"), Publisher(source="s", scope="s"))])
+    group = await Groups(log, ack_wait=30, max_deliveries=5).create(("s", "g"), after=0)
+    first, second = FullOutlet(), FullOutlet()
+    first.full = second.full = False
+    with group.joined(first, names=EVERYTHING, prefetch=1) as late:
+        await turns()
+        with group.joined(second, names=EVERYTHING, prefetch=1):
+            log.ack = lambda: late.ack([one.seq])
+            late.nack(one.seq, delay=0)
+            await turns()
+
+    assert len(first.written + second.written) == 1
+    assert json.loads(group.place)["pending"] == {}
+
+
+class AckingLog(MemoryLog):
+    """While it is read once, an ack comes, if there is one to come."""
+
+    ack: Callable[[], None] | None = None
+
+    async def read(self, **options: Any) -> list[Event]:  # type: ignore[override]
+        events = await super().read(**options)
+        if ack := self.ack:
+            self.ack = None
+            ack()
+        return events
 
 
 @pytest.mark.parametrize("command", [{"action": "ack", "seq": 1}, {"action": "nack", "seq": 1}])

@@ -133,26 +133,3 @@ async def test_a_bus_killed_between_a_dead_letter_and_the_keeping_of_the_place_m
 
     [letter] = await troubled.read(after=0, limit=100, names=Patterns([DEAD_LETTER]))
     assert json.loads(bytes(letter.data))["name"] == "job-bad"
-
-
-async def test_whoever_was_parted_because_of_retention_is_told_so_even_if_the_event_was_done_after_all(
-    troubled: Any,
-) -> None:
-    """An ack of another member comes while the event that is due again is looked for, and is gone."""
-    await append(troubled, "job-1")
-    await troubled.keep_group_places({KEY: msgspec.json.encode(Place(cursor=1, pending={1: 1}))})
-    delivery = await groups_of(troubled).find(KEY)
-    assert delivery
-    member = Outlet()
-    with delivery.joined(member, names=JOBS, prefetch=1) as membership:
-
-        async def late_ack_and_trim() -> None:
-            membership.ack([1])
-            await troubled.trim(keep=0, since="")
-
-        troubled.before_a_read = late_ack_and_trim
-        async with asyncio.timeout(PATIENCE):
-            await member.parted.wait()
-
-    assert delivery.pass_over_what_is_gone()
-    assert not delivery.pass_over_what_is_gone()  # the next one has nothing to be told of

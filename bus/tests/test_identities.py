@@ -245,6 +245,7 @@ async def test_one_with_an_open_socket_lives_though_the_clock_leapt(log: Log, cl
     assert await identities.use(token)
     connected.clear()
     assert await identities.use(token)
+    await log.close()
 
 
 async def test_a_use_that_could_not_be_kept_is_kept_with_the_next_one(log: Log, clock: Clock) -> None:

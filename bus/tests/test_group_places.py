@@ -1,16 +1,16 @@
-"""What the bus remembers of groups when the log fails, when the bus is killed, and when retention is quicker."""
+"""What the bus remembers of groups when the log fails, and when the bus is killed."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import msgspec
 import pytest
 from bus_under_test import PATIENCE
-from eventbus.event import Draft, Event
+from eventbus.event import Draft
 from eventbus.group_delivery import DEAD_LETTER, Groups
 from eventbus.groups import Place
 from eventbus.log import GroupKey, Log, Publisher
@@ -22,12 +22,11 @@ JOBS = Patterns(["job-*"])
 
 
 class TroubledLog:
-    """A log that keeps no places while it is `full`, and of which something else may happen just before a read."""
+    """A log that keeps no places while it is `full`."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
         self.full = False
-        self.before_a_read: Callable[[], Awaitable[None]] | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._log, name)
@@ -36,11 +35,6 @@ class TroubledLog:
         if self.full:
             raise Unavailable("the log cannot be written: database or disk is full")
         await self._log.keep_group_places(places)
-
-    async def read(self, **options: Any) -> list[Event]:
-        if self.before_a_read:
-            await self.before_a_read()
-        return await self._log.read(**options)
 
 
 class Outlet:

@@ -47,6 +47,7 @@ class Run:
     addresses: dict[str, str] = field(default_factory=dict)
     sockets: dict[str, ClientWebSocketResponse] = field(default_factory=dict)
     listener: asyncio.subprocess.Process | None = None
+    listener_has: int = 0  # the newest `seq` that it printed
     publishing: bool = True
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     failures: list[BaseException] = field(default_factory=list)
@@ -94,6 +95,15 @@ class Run:
                     await self._moved.wait()
                     self.raise_failures()
         assert not due & self.undone, f"no member of the group acked {sorted(due & self.undone)}"
+
+    async def listener_is_up_to_date(self) -> None:
+        """Wait until it has got what was answered by now: only one that keeps up falls behind when it is frozen."""
+        newest = max(self.answered.values())
+        async with asyncio.timeout(3 * PATIENCE):
+            while self.listener_has < newest:
+                self._moved.clear()
+                await self._moved.wait()
+                self.raise_failures()
 
     async def publish(self, name: str) -> None:
         """Publish one event after the other, each until it is answered 200; clients in their own name."""
@@ -153,6 +163,10 @@ class Run:
                 self._acked.add(event["seq"])
                 self.undone.discard(event["seq"])
                 self._moved.set()
+
+    def heard_by_listener(self, seq: int) -> None:
+        self.listener_has = seq
+        self._moved.set()
 
     # Faults.
 
@@ -257,6 +271,7 @@ async def _listen(run: Run) -> None:
                 run.connections.append(connection)
             case [seq, event_id]:
                 connection.heard.append((int(seq), event_id, 1))
+                run.heard_by_listener(int(seq))
             case words:
                 raise AssertionError(words)
     raise AssertionError("the listener ended")
@@ -272,6 +287,7 @@ async def test_whatever_breaks_nothing_is_lost_and_nothing_overheard(
         for who in ("member 0", "anna", "watcher", "some"):
             a_run.cut(who)
             await a_run.more(answers=15)
+        await a_run.listener_is_up_to_date()
         with a_run.frozen_listener():
             await a_run.more(answers=100)
             a_run.cut("member 1")

@@ -44,7 +44,7 @@ test: .venv/installed-browser ## Run all tests: unit, integration, browser; cont
 	fi
 
 soak: .venv/installed-test ## Break everything, again and again, for about ten minutes while events flow, and look for a lost one.
-	SOAK_ROUNDS=400 $(BIN)/pytest -q bus/tests/test_faults.py
+	SOAK_ROUNDS=150 $(BIN)/pytest -q bus/tests/test_faults.py
 
 check: .venv/installed-check static-site/node_modules/.package-lock.json ## Check style and types: ruff, mypy, tsc, shellcheck.
 	$(BIN)/ruff check

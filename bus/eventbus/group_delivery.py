@@ -278,13 +278,16 @@ class Groups:
         self._awaited: Counter[GroupKey] = Counter()  # by those who find or create; not to be forgotten
 
     async def find(self, key: GroupKey) -> GroupDelivery | None:
-        """Return a group that exists."""
+        """Return a group that exists, once its place is durable: whoever made it may still be waiting for that."""
         with self._not_forgotten(key):
             if key not in self._known:
                 place = await self._log.group_place(key)
                 if place is not None:
-                    self._add(key, msgspec.json.decode(place, type=Place))
-        return self._known.get(key)
+                    self._add(key, msgspec.json.decode(place, type=Place)).kept = place
+            delivery = self._known.get(key)
+            if delivery and not delivery.kept:
+                await self._keep_places([delivery])
+        return delivery
 
     async def create(self, key: GroupKey, *, after: int) -> GroupDelivery:
         """Make a group that begins after a ``seq``, unless it exists by now; return once its place is durable."""

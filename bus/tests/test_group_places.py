@@ -112,6 +112,20 @@ async def test_a_group_that_could_not_be_kept_when_it_was_made_is_kept_in_the_ne
     assert await kept_cursor(troubled) == 7
 
 
+async def test_nobody_joins_a_group_whose_place_is_nowhere_but_in_memory(troubled: Any) -> None:
+    groups = groups_of(troubled)
+    troubled.full = True
+    with pytest.raises(Unavailable):
+        await groups.create(KEY, after=7)
+
+    with pytest.raises(Unavailable):  # if the bus died now, the group would begin anew wherever the log ends then
+        await groups.find(KEY)
+    troubled.full = False
+
+    assert await groups.find(KEY)
+    assert await kept_cursor(troubled) == 7
+
+
 async def test_a_bus_killed_between_a_dead_letter_and_the_keeping_of_the_place_makes_no_second_one(
     troubled: Any,
 ) -> None:

@@ -45,8 +45,9 @@ class HttpApi:
         if self.draining:
             raise Unavailable("the bus is stopping; send the event again, with the same id")
         service = self._service(request) if "Authorization" in request.headers else None
-        with self._publishing.room(size_of_body(request), service):
-            body, host = await read_body(request), sender(request, trusted_proxies=self._proxies)
+        host = sender(request, trusted_proxies=self._proxies)
+        with self._publishing.room(size_of_body(request), service, host=host):
+            body = await read_body(request)
             if is_batch(body):
                 appended = await self._publishing.publish_batch(body, service, host=host)
                 return _json({"events": [_receipt(each) for each in appended]})

@@ -43,17 +43,18 @@ class Publishing:
         self._identities = identities
         self._settings = settings
         self._rate = rate
-        self._services, self._others = budget.Budget(budget.MAX_HELD), budget.Budget(budget.MAX_HELD)
+        self._services = budget.Budget(budget.MAX_HELD)
+        self._others = budget.Budget(budget.MAX_HELD, share=1 / 4)
 
-    def room(self, size: int, service: Service | None) -> AbstractContextManager[None]:
+    def room(self, size: int, service: Service | None, *, host: str) -> AbstractContextManager[None]:
         """Keep room for a request of so many bytes, from before its body is read until it is answered.
 
-        Services have theirs apart: anybody at all can begin to send a body, and must not keep them out.
+        Services have theirs apart, and a host has a share: anybody at all can begin to send a body and never end.
 
         Raises:
             Unavailable: There is none.
         """
-        return (self._services if service else self._others).hold(size)
+        return (self._services if service else self._others).hold(size, host=host)
 
     async def publish(self, body: bytes, service: Service | None, *, host: str) -> Appended:
         """Append the event that a request holds; it is durable when this returns.

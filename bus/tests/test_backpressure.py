@@ -100,7 +100,7 @@ async def test_what_could_not_be_stored_does_not_count_as_waiting_any_more(
     start: StartBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("eventbus.log.sqlite.BUSY_SECONDS", 0.1)
-    monkeypatch.setattr("eventbus.publishing.MAX_WAITING", 1500)  # room for one of about 1,050 bytes
+    monkeypatch.setattr("eventbus.budget.MAX_HELD", 1500)  # room for one of about 1,050 bytes
     bus = await start(open_log(f"sqlite:{tmp_path}/events.db"))
     kilobyte = {"name": "hi", "data": "x" * 1000}
     with locked(tmp_path / "events.db"):

@@ -7,6 +7,7 @@ import tracemalloc
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from ipaddress import ip_network
 
 import pytest
 from bus_under_test import ORIGIN, PATIENCE, Answer, Bus, StartBus
@@ -21,9 +22,9 @@ Hold = Callable[..., Awaitable[tuple[StreamReader, StreamWriter]]]
 def test_what_is_held_is_bounded_until_it_is_let_go() -> None:
     budget = Budget(10)
 
-    with budget.hold(6), budget.hold(4), pytest.raises(Unavailable), budget.hold(1):
+    with budget.hold(6, host="a"), budget.hold(4, host="a"), pytest.raises(Unavailable), budget.hold(1, host="a"):
         pass
-    with budget.hold(10), budget.hold(0):
+    with budget.hold(10, host="a"), budget.hold(0, host="a"):
         pass
 
 
@@ -31,16 +32,27 @@ def test_what_goes_wrong_is_let_go_too() -> None:
     budget = Budget(10)
 
     for _ in range(2):
-        with suppress(ZeroDivisionError), budget.hold(10):
+        with suppress(ZeroDivisionError), budget.hold(10, host="a"):
             raise ZeroDivisionError
 
 
 def test_what_is_larger_than_the_whole_passes_alone() -> None:
     budget = Budget(10)
 
-    with budget.hold(11), pytest.raises(Unavailable), budget.hold(11):
+    with budget.hold(11, host="a"), pytest.raises(Unavailable), budget.hold(11, host="a"):
         pass
-    with budget.hold(11):
+    with budget.hold(11, host="a"):
+        pass
+
+
+def test_a_host_has_its_share_and_leaves_the_rest_to_others() -> None:
+    budget = Budget(10, share=0.5)
+
+    with budget.hold(5, host="a"), budget.hold(5, host="b"):
+        for host in ("a", "c"):
+            with pytest.raises(Unavailable), budget.hold(1, host=host):
+                pass
+    with budget.hold(5, host="a"), pytest.raises(Unavailable), budget.hold(1, host="a"):
         pass
 
 
@@ -49,8 +61,9 @@ def test_what_is_larger_than_the_whole_passes_alone() -> None:
 
 @pytest.fixture
 async def bus(start: StartBus, monkeypatch: pytest.MonkeyPatch) -> Bus:
-    monkeypatch.setattr("eventbus.budget.MAX_HELD", 2_500)
-    return await start(open_log("memory:"), Settings(max_body=1_000, client_rate=0))
+    monkeypatch.setattr("eventbus.budget.MAX_HELD", 10_000)  # a host that shows no service's token has a quarter
+    proxies = (ip_network("127.0.0.1"),)
+    return await start(open_log("memory:"), Settings(max_body=1_000, client_rate=0, trusted_proxies=proxies))
 
 
 @pytest.fixture
@@ -80,7 +93,9 @@ async def until(status: int, publish: Callable[[], Awaitable[Answer]]) -> Answer
 
 
 @pytest.mark.parametrize("length", ["Content-Length: 1000", "Content-Length: 99999", "Transfer-Encoding: chunked"])
-async def test_bodies_that_are_held_back_keep_out_others_but_no_service(bus: Bus, hold: Hold, length: str) -> None:
+async def test_bodies_that_are_held_back_keep_out_their_host_but_no_other_and_no_service(
+    bus: Bus, hold: Hold, length: str
+) -> None:
     token = await bus.new_token()
     body = b"10\r\n" if "chunked" in length else b"x" * 999
     holders = [await hold(length, body=body) for _ in range(2)]
@@ -92,6 +107,7 @@ async def test_bodies_that_are_held_back_keep_out_others_but_no_service(bus: Bus
     assert refused.headers["Retry-After"] == "1"
     assert refused.headers["Access-Control-Allow-Origin"] == ORIGIN
     await bus.publish("hi", service="the-service", data="x" * 900)
+    assert (await bus.post(event, **{"X-Forwarded-For": "192.0.2.1"})).status == 200
     assert (await bus.post(event, authorization="a guess")).status == 401
     for _, writer in holders:
         writer.close()
@@ -113,8 +129,9 @@ async def test_who_is_refused_hears_so_before_the_body_has_come(bus: Bus, hold: 
 async def test_a_service_has_bounds_as_well_and_keeps_no_client_out(bus: Bus, hold: Hold) -> None:
     token = await bus.new_token()
     event = {"name": "hi", "data": "x" * 600}
-    for _ in range(2):
+    for _ in range(9):
         await hold("Authorization: the-service", "Content-Length: 1000")
+    await hold("Authorization: the-service", "Content-Length: 500", body=b"x")
 
     await until(503, lambda: bus.post(event, authorization="the-service"))
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from msgspec import UNSET, UnsetType
 
 from .group_delivery import Groups, Membership
-from .hub import Hub, Outlet
+from .hub import Hub
 from .identities import Identities, address_of
 from .log import Log
 from .messages import Authenticate, Authenticated, BadCommand, Identified, Identify
+from .outlet import Outlet
 from .patterns import Patterns
 from .problems import TooFast
 from .rate import ClientRate

@@ -9,16 +9,18 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 import msgspec
 
-from .event import Draft, Event, encode_event
+from .event import Draft, Event
+from .frames import text_frame
 from .groups import Group, Member, Place
-from .hub import RETRY_READING, Outlet
+from .hub import RETRY_READING
 from .log import READ_LIMIT, GroupKey, Log, Publisher
+from .outlet import Outlet
 from .patterns import EVERYTHING, OWN, Patterns
 from .problems import Unavailable
 
@@ -191,13 +193,16 @@ class GroupDelivery:
     def _hand_out(self, events: Iterable[Event]) -> int:
         """Write events to members as long as some can take them; return how many these were."""
         count = 0
+        frames = defaultdict[Member, list[bytes]](list)
         for event in events:
             member = self._choose()
             if member is None:
                 break
             deliveries = self._group.deliver(event.seq, member, now=self._clock())
-            self._outlets[member].write(_frame(event, deliveries))
+            frames[member].append(_frame(event, deliveries))
             count += 1
+        for member, own in frames.items():
+            self._outlets[member].write(b"".join(own))
         return count
 
     def _choose(self) -> Member | None:
@@ -212,12 +217,13 @@ class GroupDelivery:
 
     def _dead_letter(self, event: Event) -> Draft:
         service, group = self.key
+        content = event.content
         deliveries = self._group.deliveries(event.seq)
         data = {
             "seq": event.seq,
-            "id": event.id,
+            "id": content.id,
             "name": event.name,
-            "source": event.source,
+            "source": content.source,
             "deliveries": deliveries,
             "group": group,
         }
@@ -350,5 +356,5 @@ class Groups:
 
 def _frame(event: Event, deliveries: int) -> bytes:
     """Write an event, and from its second delivery on how often it was delivered."""
-    payload = encode_event(event)
-    return payload if deliveries == 1 else payload[:-1] + b',"delivery":%d}' % deliveries
+    json = event.json
+    return text_frame(json if deliveries == 1 else json[:-1] + b',"delivery":%d}' % deliveries)

@@ -2,43 +2,33 @@
 
 A subscriber is a cursor in the log, not a queue. While it keeps up it is *live*: the hub hands it each new event.
 When its outlet is full it falls behind: it reads on from its own cursor once the outlet has drained, until it is live.
+
+The bus takes as long to write one event to a socket as a hundred, so all that one read of the log finds goes in one
+piece; and whoever gets the same events shares the piece.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
 
-from .event import Event, encode_event
+from .event import Event
+from .frames import text_frame
 from .log import READ_LIMIT, Log, follow
+from .outlet import Outlet
 from .problems import Unavailable
 from .routing import Client, Service, receives
 
 logger = logging.getLogger("eventbus")
 
+
 RETRY_READING = 1.0  # seconds
-PUSHES_AT_ONCE = 500  # then everything else has its turn
-
-
-class Outlet(Protocol):
-    """Where a subscriber's events go: its socket."""
-
-    @property
-    def full(self) -> bool:
-        """Does so much wait to be sent that nothing more should be written?"""
-
-    def write(self, payload: bytes) -> None:
-        """Send one message; never waits, and does nothing once the other side has gone."""
-
-    async def drained(self) -> None:
-        """Return once the outlet is no longer full. Raises ConnectionError when the other side has gone."""
-
-    def overtaken(self) -> None:
-        """Part from the other side: retention took what it had not got yet. When it comes back, it is told so."""
+PUSHES_AT_ONCE = 500
+"""Sockets that are written to before everything else has its turn."""
 
 
 @dataclass(slots=True, eq=False)
@@ -51,12 +41,12 @@ class _Subscription:
     live: bool = True
     catching_up: asyncio.Task[None] | None = None
 
-    def offer(self, event: Event, payload: bytes) -> bool:
-        """Write an event and move the cursor past it, unless the outlet is full."""
+    def offer(self, events: Sequence[Event], frames: bytes) -> bool:
+        """Write events, one or more, and move the cursor past them, unless the outlet is full."""
         if self.outlet.full:
             return False
-        self.outlet.write(payload)
-        self.cursor = event.seq
+        self.outlet.write(frames)
+        self.cursor = events[-1].seq
         return True
 
 
@@ -70,7 +60,7 @@ class Hub:
     def __init__(self, log: Log) -> None:
         self._log = log
         self._position = log.head
-        self._services: set[_Subscription] = set()
+        self._services: dict[Service, set[_Subscription]] = {}
         self._clients: dict[str, set[_Subscription]] = {}
 
     @property
@@ -86,18 +76,19 @@ class Hub:
     def connected(self, subscriber: Client | Service, outlet: Outlet, *, after: int) -> Iterator[None]:
         """Deliver to a subscriber what comes after `after`, a ``seq``, until the block is left."""
         subscription = _Subscription(subscriber, outlet, cursor=after)
-        group = self._group_of(subscriber)
-        group.add(subscription)
+        subscriptions = self._subscriptions_of(subscriber)
+        subscriptions.add(subscription)
         if after < self._position:
             self._let_catch_up(subscription)
         try:
             yield
         finally:
-            group.discard(subscription)
-            if isinstance(subscriber, Client) and not group:
-                self._clients.pop(subscriber.address, None)
+            subscription.live = False
             if subscription.catching_up:
                 subscription.catching_up.cancel()
+            subscriptions.discard(subscription)
+            if not subscriptions:
+                self._forget(subscriber)
 
     async def run(self) -> None:
         """Follow the log for ever; a log that cannot be read is tried again."""
@@ -109,45 +100,46 @@ class Hub:
                 logger.error("%s; trying again in %s s", problem.detail, RETRY_READING)  # noqa: TRY400 - one line
                 await asyncio.sleep(RETRY_READING)
 
-    def _group_of(self, subscriber: Client | Service) -> set[_Subscription]:
+    def _subscriptions_of(self, subscriber: Client | Service) -> set[_Subscription]:
         if isinstance(subscriber, Client):
             return self._clients.setdefault(subscriber.address, set())
-        return self._services
+        return self._services.setdefault(subscriber, set())
 
-    async def _deliver(self, events: Iterable[Event]) -> None:
+    def _forget(self, subscriber: Client | Service) -> None:
+        if isinstance(subscriber, Client):
+            self._clients.pop(subscriber.address, None)
+        else:
+            self._services.pop(subscriber, None)
+
+    async def _deliver(self, events: Sequence[Event]) -> None:
         if self._log.trimmed > self._position:
             self._let_all_catch_up()  # so that each finds out if it missed something
             self._position = self._log.trimmed
-        pushed = 0
-        for event in events:
-            pushed += self._push(event)
-            self._position = max(self._position, event.seq)
-            if pushed >= PUSHES_AT_ONCE:
+        if not events:
+            return
+        # Before anything is written: who comes in the middle of it finds out that it has to catch up.
+        self._position = max(self._position, events[-1].seq)
+        for count, (subscription, wanted, frames) in enumerate(self._pieces(events), start=1):
+            if not subscription.offer(wanted, frames):
+                subscription.cursor = wanted[0].seq - 1  # what lies between was for others
+                self._let_catch_up(subscription)
+            if count % PUSHES_AT_ONCE == 0:
                 await asyncio.sleep(0)
-                pushed = 0
 
-    def _push(self, event: Event) -> int:
-        """Write an event to whom it concerns; return how many these are."""
-        payload, pushed = b"", 0
-        for subscription in self._live_subscriptions(event):
-            if receives(subscription.subscriber, event):
-                payload = payload or encode_event(event)  # once for all
-                pushed += 1
-                if not subscription.offer(event, payload):
-                    subscription.cursor = event.seq - 1  # what lies between was for others
-                    self._let_catch_up(subscription)
-        return pushed
-
-    def _live_subscriptions(self, event: Event) -> Iterator[_Subscription]:
-        """Those whom an event may concern, without asking every client."""
-        for group in (self._services, self._clients.get(event.context.get("identifier", ""), ())):
-            for subscription in group:
-                if subscription.live and subscription.cursor < event.seq:
-                    yield subscription
+    def _pieces(self, events: Sequence[Event]) -> Iterator[tuple[_Subscription, Sequence[Event], bytes]]:
+        """Find out who gets what of these events, without asking every client."""
+        for service, subscriptions in list(self._services.items()):
+            yield from _shared([event for event in events if receives(service, event)], subscriptions)
+        of_clients = defaultdict[str, list[Event]](list)
+        for event in events:
+            if event.identifier and event.identifier in self._clients:
+                of_clients[event.identifier].append(event)
+        for address, own in of_clients.items():
+            yield from _shared(own, self._clients.get(address, ()))
 
     def _let_all_catch_up(self) -> None:
-        for group in (self._services, *self._clients.values()):
-            for subscription in group:
+        for subscriptions in (*self._services.values(), *self._clients.values()):
+            for subscription in subscriptions:
                 if subscription.live:
                     subscription.cursor = max(subscription.cursor, self._position)
                     self._let_catch_up(subscription)
@@ -183,8 +175,25 @@ class Hub:
         if overtaken:
             subscription.outlet.overtaken()
             raise ConnectionResetError
-        for event in events:
-            if not subscription.offer(event, encode_event(event)):
-                return
-        if not events:
+        if events:
+            subscription.offer(events, _frames(events))
+        else:
             subscription.cursor = max(subscription.cursor, head)  # whatever lies between was for others
+
+
+def _shared(
+    events: Sequence[Event], subscriptions: Collection[_Subscription]
+) -> Iterator[tuple[_Subscription, Sequence[Event], bytes]]:
+    """Give each of these that is live the events that are new to it. Some may leave meanwhile."""
+    frames = _frames(events)
+    for subscription in list(subscriptions) if events else ():
+        if not subscription.live:
+            continue
+        if subscription.cursor < events[0].seq:
+            yield subscription, events, frames
+        elif new := [event for event in events if event.seq > subscription.cursor]:
+            yield subscription, new, _frames(new)  # it came when a part of these was in the log
+
+
+def _frames(events: Sequence[Event]) -> bytes:
+    return b"".join([text_frame(event.json) for event in events])

@@ -40,11 +40,25 @@ class Patterns:
     def __contains__(self, name: str) -> bool:
         return self._contains(name)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Patterns) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
     def __str__(self) -> str:
         return ", ".join(self._patterns) + "".join(f", not {pattern}" for pattern in self._but_not)
 
+    @property
+    def _wider(self) -> Patterns | None:
+        return None if self._within is EVERYTHING else self._within
+
+    @property
+    def _key(self) -> tuple[object, ...]:
+        return self._patterns, self._but_not, self._wider
+
     def _look_up(self, name: str) -> bool:
-        if self._within not in (None, EVERYTHING) and name not in self._within:
+        if self._wider is not None and name not in self._wider:
             return False
         asked = [p for p in self._patterns if p.startswith(OWN)] if name.startswith(OWN) else self._patterns
         return any(matches(p, name) for p in asked) and not any(matches(p, name) for p in self._but_not)

@@ -43,4 +43,4 @@ def receives(subscriber: Client | Service, event: Event) -> bool:
         case Service(subscribe=names):
             return event.name in names
         case Client(address=address):
-            return event.context.get("identifier") == address
+            return event.identifier == address

@@ -1,4 +1,4 @@
-"""The WebSocket edge: one `Connection` for each socket: it reads commands, and is the hub's outlet for events."""
+"""The WebSocket edge: one `Connection` for each socket reads commands; events go out through its `SocketOutlet`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from . import messages
 from .admission import Admission, Admitted, WrongCredentials
 from .config import Settings
 from .cors import Cors
-from .frames import Close, close_frame, ping_frame, pong_frame, text_frame
+from .frames import Close, pong_frame, text_frame
 from .group_delivery import Membership
-from .heartbeat import Pulse
 from .incoming import sender
 from .messages import BadCommand, NotACommand, NotAuthenticated, decode_command, encode_answer
+from .outlet import CLOSING, SocketOutlet
 from .problems import BadParameter, NotAllowed, Unavailable
 from .seats import Seats
 
@@ -25,7 +25,6 @@ logger = logging.getLogger("eventbus")
 
 MAX_COMMAND = 64 * 1024  # bytes
 MESSAGES_AT_ONCE = 50
-CLOSING = 1.0  # seconds that the other side has to answer a close
 
 
 class WebSocketApi:
@@ -71,13 +70,13 @@ class WebSocketApi:
         while True:
             await asyncio.sleep(self.settings.heartbeat)
             for connection in list(self._connections):
-                connection.beat()
+                connection.outlet.beat()
 
     async def close_all(self) -> None:
         """Close every connection together, with 1012; take no new ones."""
         self._draining = True
         for connection in self._connections:
-            connection.close(Close.RESTART, "the bus is stopping")
+            connection.outlet.close(Close.RESTART, "the bus is stopping")
         tasks = [task for task in self._connections.values() if task]
         if tasks:
             await asyncio.wait(tasks, timeout=CLOSING)
@@ -97,27 +96,20 @@ class Connection:
         self._api = api
         self._host = host
         self._socket = socket
-        self._writer = request.writer
-        self._transport = request.transport
-        if self._transport is not None:
-            self._transport.set_write_buffer_limits(high=api.settings.send_buffer)
+        self.outlet = SocketOutlet(request.transport, request.writer.drain, send_buffer=api.settings.send_buffer)
         self._subscribed = ExitStack()
         self._known = False
         self._membership: Membership | None = None
-        self._parting = False
-        self._pulse = Pulse()
-        self._written = 0  # bytes
 
     async def run(self) -> None:
         """Obey commands until the connection ends."""
         await self._obey_all()
         # One who hung up is answered; one who was told to go is heard out, so that it reads why.
-        self.close(Close.NORMAL)
+        self.outlet.close(Close.NORMAL)
         with suppress(ConnectionError):
             async for _ in self._messages():
                 pass
-        if self._transport is not None:
-            self._transport.close()
+        self.outlet.hang_up()
 
     async def _obey_all(self) -> None:
         try:
@@ -129,14 +121,14 @@ class Connection:
                         await self._obey(message)
                         until_known.reschedule(None if self._known else end)
         except TimeoutError:
-            self.close(Close.NEVER_IDENTIFIED, "neither identified nor authenticated in time")
+            self.outlet.close(Close.NEVER_IDENTIFIED, "neither identified nor authenticated in time")
         except ConnectionError:
             pass  # the other side hung up in mid-send
         except Unavailable:
-            self.close(Close.FAILED, "the log cannot be written; connect again")
+            self.outlet.close(Close.FAILED, "the log cannot be written; connect again")
         except Exception:
             logger.exception("a defect of the bus, in a connection")
-            self.close(Close.FAILED, "a defect of the bus; its log tells more")
+            self.outlet.close(Close.FAILED, "a defect of the bus; its log tells more")
 
     async def _messages(self) -> AsyncIterator[WSMessage]:
         """Give what comes in; however fast that is, everybody else has a turn now and then."""
@@ -147,57 +139,16 @@ class Connection:
             if count % MESSAGES_AT_ONCE == 0:
                 await asyncio.sleep(0)
 
-    def close(self, code: Close, reason: str = "") -> None:
-        """Say goodbye; a connection whose other side does not answer in a moment is cut."""
-        # Nothing is waited for here: one frozen peer would hold up everything.
-        if self._transport is not None and not self._parting:
-            self._send(close_frame(code, reason))
-            self._parting = True
-            asyncio.get_running_loop().call_later(CLOSING, self._transport.abort)
-
-    def overtaken(self) -> None:
-        """Say goodbye: what this subscriber had not got yet is gone. It is told how much when it comes back."""
-        self.close(Close.TOOK_NOTHING, "retention passed your cursor")
-
-    def beat(self) -> None:
-        """Send a ping; say goodbye to one that gives no sign of life."""
-        waiting = self._transport.get_write_buffer_size() if self._transport is not None else 0
-        if self._pulse.beat(written=self._written, waiting=waiting):
-            self._send(ping_frame())
-        else:
-            self.close(Close.TOOK_NOTHING, "no sign of life")
-
-    @property
-    def full(self) -> bool:
-        """Is more waiting to be sent than the setting allows, or is this a goodbye?"""
-        waiting = self._transport.get_write_buffer_size() if self._transport is not None else 0
-        return self._parting or waiting > self._api.settings.send_buffer
-
-    def write(self, payload: bytes) -> None:
-        """Send a message; never waits."""
-        self._send(text_frame(payload))
-
-    async def drained(self) -> None:
-        """Return once no more is waiting than the setting allows; ConnectionResetError if nothing more will be sent."""
-        await self._writer.drain()
-        if self._parting:
-            raise ConnectionResetError
-
-    def _send(self, frame: bytes) -> None:
-        if self._transport is not None and not self._transport.is_closing() and not self._parting:
-            self._written += len(frame)
-            self._transport.write(frame)
-
     async def _obey(self, message: WSMessage) -> None:
-        if self._parting:
+        if self.outlet.parting:
             return
-        self._pulse.hear()
+        self.outlet.hear()
         if message.type is WSMsgType.PING:
-            self._send(pong_frame(message.data))
-            await self.drained()  # or pongs to one that never reads would pile up
+            self.outlet.write(pong_frame(message.data))
+            await self.outlet.drained()  # or pongs to one that never reads would pile up
         elif message.type is WSMsgType.BINARY:
             self._answer(messages.CommandError(action=None, error="expected text, got binary"))
-            self.close(Close.UNSUPPORTED, "text only")
+            self.outlet.close(Close.UNSUPPORTED, "text only")
         elif message.type is WSMsgType.TEXT:  # the rest are errors, which aiohttp has closed the connection for
             await self._obey_text(message.data)
 
@@ -206,10 +157,10 @@ class Connection:
             await self._do(decode_command(text))
         except BadCommand as bad:
             self._answer(messages.CommandError(action=bad.action, error=bad.error))
-            await self.drained()  # or the answers to one that never reads would pile up
+            await self.outlet.drained()  # or the answers to one that never reads would pile up
         except NotACommand as error:
             self._answer(messages.CommandError(action=None, error=str(error)))
-            self.close(Close.NOT_A_COMMAND, "not a JSON object")
+            self.outlet.close(Close.NOT_A_COMMAND, "not a JSON object")
 
     async def _do(self, command: messages.Command) -> None:
         match command:
@@ -231,16 +182,16 @@ class Connection:
             self._let_in(await self._api.admission.authenticate(command))
         except WrongCredentials:
             self._answer(NotAuthenticated(error="wrong credentials; see the services file"))
-            self.close(Close.WRONG_CREDENTIALS, "wrong credentials")
+            self.outlet.close(Close.WRONG_CREDENTIALS, "wrong credentials")
 
     def _let_in(self, admitted: Admitted) -> None:
         """Answer, and deliver from that position on: nothing is awaited between, so no event can slip through."""
         self._known = True
         self._answer(admitted.answer)
-        self._membership = self._subscribed.enter_context(admitted.join(self))
+        self._membership = self._subscribed.enter_context(admitted.join(self.outlet))
 
     def _answer(self, answer: messages.Answer) -> None:
-        self.write(encode_answer(answer))
+        self.outlet.write(text_frame(encode_answer(answer)))
 
 
 def _action(command: messages.Command) -> str:

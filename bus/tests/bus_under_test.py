@@ -208,3 +208,16 @@ def free_port() -> int:
 def _without_settings(environ: Mapping[str, str]) -> dict[str, str]:
     """Leave out what a developer's shell may have set for a bus."""
     return {n: v for n, v in environ.items() if not n.startswith(("EVENTBUS_", "HTTP_")) and n != "AUTHORIZATION_TOKEN"}
+
+
+def payloads(frames: bytes) -> list[bytes]:
+    """Take WebSocket frames apart, such as the bus writes them (RFC 6455, 5.2)."""
+    found = []
+    while frames:
+        length, start = frames[1], 2
+        if length >= 126:
+            start = 4 if length == 126 else 10
+            length = int.from_bytes(frames[2:start])
+        found.append(frames[start : start + length])
+        frames = frames[start + length :]
+    return found

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
 from bus_under_test import PATIENCE, Bus, BusProcess, StartBus, StartProcess, start_process
 from eventbus.app import create_app
-from eventbus.log import Log, open_log
+from eventbus.log import Log, open_log, tail
 from eventbus.patterns import Patterns
 from eventbus.routing import Service
 from eventbus.services import Services
@@ -46,10 +46,14 @@ async def http() -> AsyncIterator[ClientSession]:
         yield session
 
 
-@pytest.fixture(params=["memory:", "sqlite:{}/log/events.db"], ids=["memory", "sqlite"])
-def log_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Each kind of log there is; a new one needs one more line here."""
-    return str(request.param).format(tmp_path)
+@pytest.fixture(params=["memory", "sqlite", "sqlite-cold"])
+def log_url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each kind of log there is, and one that has none of its newest events in memory: it reads all from its file."""
+    if request.param == "memory":
+        return "memory:"
+    if request.param == "sqlite-cold":
+        monkeypatch.setattr(tail, "MAX_EVENTS", 0)
+    return f"sqlite:{tmp_path}/log/events.db"
 
 
 @pytest.fixture

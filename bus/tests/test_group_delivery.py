@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bus_under_test import Bus, Socket, StartBus, StartProcess
+from bus_under_test import Bus, Socket, StartBus, StartProcess, payloads
 from eventbus.config import Settings
 from eventbus.event import Draft, Event
 from eventbus.group_delivery import GroupDelivery, Groups
@@ -181,8 +181,8 @@ class FullOutlet:
         if parts:
             self._drained.set_result(None)
 
-    def write(self, payload: bytes) -> None:
-        self.written.append(payload)
+    def write(self, frames: bytes) -> None:
+        self.written += payloads(frames)
 
     async def drained(self) -> None:
         self.asked += 1

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from bus_under_test import PATIENCE
+from bus_under_test import PATIENCE, payloads
 from eventbus.event import Draft
 from eventbus.group_delivery import DEAD_LETTER, Groups
 from eventbus.groups import Place
@@ -46,8 +46,9 @@ class Outlet:
         self.heard: asyncio.Queue[Any] = asyncio.Queue()
         self.parted = asyncio.Event()
 
-    def write(self, payload: bytes) -> None:
-        self.heard.put_nowait(json.loads(payload))
+    def write(self, frames: bytes) -> None:
+        for payload in payloads(frames):
+            self.heard.put_nowait(json.loads(payload))
 
     async def drained(self) -> None:
         pass
@@ -140,4 +141,4 @@ async def test_a_bus_killed_between_a_dead_letter_and_the_keeping_of_the_place_m
             assert await member.hear() == "job-good"  # the other was given up before
 
     [letter] = await troubled.read(after=0, limit=100, names=Patterns([DEAD_LETTER]))
-    assert json.loads(bytes(letter.data))["name"] == "job-bad"
+    assert json.loads(bytes(letter.content.data))["name"] == "job-bad"

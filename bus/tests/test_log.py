@@ -51,10 +51,12 @@ async def test_an_event_is_read_as_it_was_written(log: Log) -> None:
     [event] = await log.read(after=0, limit=10)
 
     assert appended == Appended(id="1", seq=event.seq)
-    assert (event.name, event.id, event.source) == ("check-domain", "1", "domain service")
-    assert bytes(event.data) == data
-    assert event.context == {"identifier": "client-anna", "é": ""}
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", event.time)
+    content = event.content
+    assert (event.name, event.identifier) == ("check-domain", "client-anna")
+    assert (content.name, content.id, content.source) == ("check-domain", "1", "domain service")
+    assert bytes(content.data) == data
+    assert content.context == {"identifier": "client-anna", "é": ""}
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", content.time)
 
 
 async def test_events_are_read_in_the_order_of_their_positions(log: Log) -> None:
@@ -297,12 +299,12 @@ async def test_one_step_of_trimming_is_small_and_tells_whether_there_is_more(log
 async def test_trimming_lets_go_what_is_older_than_a_time(log: Log) -> None:
     await append(log, draft("old"))
     [old] = await log.read(after=0, limit=1)
-    while timestamp(time.time()) == old.time:
+    while timestamp(time.time()) == old.content.time:
         await log.check()
     await append(log, draft("new"))
     [_, new] = await log.read(after=0, limit=2)
 
-    await trim(log, since=new.time)
+    await trim(log, since=new.content.time)
 
     assert await names(log) == ["new"]
     assert log.trimmed == old.seq

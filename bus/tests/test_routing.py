@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from eventbus.event import Event
+from eventbus.event import Draft, Event, logged
 from eventbus.patterns import Patterns
 from eventbus.routing import Client, Service, receives
 
 
 def event(name: str = "check-domain", **context: str) -> Event:
-    return Event(name=name, context=context, seq=1, time="2026-11-23T09:00:00.123Z", source="client")
+    return logged(Draft(name=name, context=context), seq=1, time="2026-11-23T09:00:00.123Z", source="client")
 
 
 @pytest.mark.parametrize("context", [{}, {"identifier": "client-anna"}, {"identifier": "nobody"}])

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from eventbus.config import ConfigError
 from eventbus.event import Draft
-from eventbus.log import TRIM_STEP, Publisher, open_log
+from eventbus.log import TRIM_STEP, Publisher, open_log, tail
 from eventbus.log.sqlite import SqliteLog
+from eventbus.patterns import Patterns
 from eventbus.problems import Unavailable
 
 ANNA = Publisher(source="client", scope="client-anna")
@@ -62,11 +64,10 @@ async def test_everything_outlives_a_restart(reopen: Callable[[], Awaitable[Sqli
     assert (await append(log, "c")).seq > first.seq
 
 
-async def test_a_position_is_never_given_twice(reopen: Callable[[], Awaitable[SqliteLog]], path: Path) -> None:
-    newest = (await append(await reopen())).seq
-    with sqlite3.connect(path) as other:
-        other.execute("DELETE FROM events")
-    other.close()
+async def test_a_position_is_never_given_twice(reopen: Callable[[], Awaitable[SqliteLog]]) -> None:
+    log = await reopen()
+    newest = (await append(log)).seq
+    await log.trim(keep=0, since="")
 
     log = await reopen()
 
@@ -275,17 +276,34 @@ async def test_a_path_is_a_path_even_if_sqlite_knows_a_meaning_for_it(
 
 
 async def test_what_is_committed_is_not_read_before_the_head_has_moved(
-    reopen: Callable[[], Awaitable[SqliteLog]],
+    reopen: Callable[[], Awaitable[SqliteLog]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(tail, "MAX_EVENTS", 0)
     log = await reopen()
     await log.append([(Draft(name="a"), ANNA)])
 
     # As it is between a commit and the moment when this program hears of it.
-    log._writer.execute(
-        "INSERT INTO events SELECT seq + 1, scope, 'b', 'b', data, context, null, time, source FROM events"
-    )
+    log._writer.execute("INSERT INTO events SELECT seq + 1, scope, 'b', 'b', null, time, json FROM events")
 
     assert [event.name for event in await log.read(after=0, limit=10)] == ["a"]
+
+
+@pytest.mark.parametrize("bound", ["MAX_EVENTS", "MAX_BYTES"])
+async def test_it_makes_no_difference_whether_an_event_is_in_memory(
+    reopen: Callable[[], Awaitable[SqliteLog]], monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    monkeypatch.setattr(tail, bound, {"MAX_EVENTS": 3, "MAX_BYTES": 500}[bound])
+    log = await reopen()
+    for number in range(10):
+        await append(log, f"hi-{number}", context={"identifier": f"client-{number % 2}"})
+
+    assert 0 < len(list(log._tail.beyond(log._tail.after))) < 5  # some are, and some are not
+    for after in range(12):
+        read = partial(log.read, after=after, limit=100)
+        assert [event.seq for event in await read()] == list(range(after + 1, 11))
+        assert [event.content.name for event in await read()] == [f"hi-{seq - 1}" for seq in range(after + 1, 11)]
+        assert [event.seq for event in await read(address="client-0")] == [s for s in range(1, 11, 2) if s > after]
+        assert [event.seq for event in await read(names=Patterns(["hi-9"]))] == [10][: after < 10]
 
 
 async def test_a_link_is_no_second_log(tmp_path: Path, path: Path) -> None:

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Protocol
+
+import msgspec
 
 from ..config import ConfigError
 from ..event import Draft, Event
@@ -17,8 +18,8 @@ from ..patterns import Patterns
 READ_LIMIT = 256
 """Events that one step of following or catching up reads at most."""
 
-READ_BYTES = 1024 * 1024
-"""Data after which a read ends: bounds what a reader holds in memory."""
+READ_BYTES = 256 * 1024
+"""Bytes of events after which a read ends: bounds what a reader holds in memory."""
 
 TRIM_STEP = 500
 """Events that go in one step of trimming."""
@@ -27,8 +28,7 @@ WINDOW = 24 * 60 * 60.0
 """Seconds within which a repeated id is a duplicate, if nothing else is said."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Publisher:
+class Publisher(msgspec.Struct, frozen=True, kw_only=True):
     """Who an event is from.
 
     Attributes:
@@ -40,8 +40,7 @@ class Publisher:
     scope: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Appended:
+class Appended(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Where a draft stands in the log.
 
     Attributes:
@@ -93,7 +92,7 @@ class Log(Protocol):
     ) -> list[Event]:
         """Return the first events with ``seq`` above `after`, with `names` or `address` those for a service or client.
 
-        At most `limit`, fewer after `READ_BYTES` of data, and none beyond the `head` as it is now: what lies between
+        At most `limit`, fewer after `READ_BYTES`, and none beyond the `head` as it is now: what lies between
         the two is told to nobody, so whoever begins at the head misses nothing.
         """
 
@@ -165,13 +164,20 @@ def open_log(url: str, *, window: float = WINDOW) -> Log:
     raise ConfigError(f"EVENTBUS_LOG={url}: expected memory:, sqlite:PATH or sqlite:PATH?sync=normal")
 
 
+def wanted(events: Iterable[Event], names: Patterns | None, address: str | None) -> Iterator[Event]:
+    """Give those of the events that have one of these names, and are for this client."""
+    for event in events:
+        if (names is None or event.name in names) and (address is None or event.identifier == address):
+            yield event
+
+
 def take(events: Iterable[Event], limit: int) -> list[Event]:
-    """Take events until there are `limit`, or `READ_BYTES` of data."""
+    """Take events until there are `limit`, or `READ_BYTES`."""
     taken: list[Event] = []
     size = 0
     for event in islice(events, limit):
         taken.append(event)
-        size += len(event.data)
+        size += len(event.json)
         if size >= READ_BYTES:
             break
     return taken

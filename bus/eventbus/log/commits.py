@@ -4,43 +4,67 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from itertools import islice
+from typing import Any, Generic, TypeVar
 
 from ..problems import Unavailable
 
 T = TypeVar("T")
+Row = TypeVar("Row")
+Stored = TypeVar("Stored")
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
-    """Something to do within the next commit, and who waits for its result."""
+class _Append(Generic[Row]):
+    """Rows to store within the next commit, and who waits for what becomes of them."""
 
-    work: Callable[[sqlite3.Connection], Any]
+    rows: Sequence[Row]
     done: asyncio.Future[Any]
 
 
-class Committer:
-    """Does work within transactions of a database, so that many who wait share one sync of the disk.
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """Something else to do within the next commit, and who waits for its result."""
+
+    do: Callable[[sqlite3.Connection], Any]
+    done: asyncio.Future[Any]
+
+
+class Committer(Generic[Row, Stored]):
+    """Works within transactions of a database, so that many who wait share one sync of the disk.
 
     Args:
         db: A connection that nobody else uses.
-        committed: Called with the connection after the work of each commit, within it; what it returns is handed to
-            `moved` once that is durable.
-        moved: Called before anybody who waits hears of the commit.
+        store: Writes all rows of a commit at once, and tells what became of each.
+        committed: Called with all that before anybody who waits hears of the commit.
     """
 
     def __init__(
-        self, db: sqlite3.Connection, *, committed: Callable[[sqlite3.Connection], int], moved: Callable[[int], None]
+        self,
+        db: sqlite3.Connection,
+        *,
+        store: Callable[[sqlite3.Connection, Sequence[Row]], Sequence[Stored]],
+        committed: Callable[[Sequence[Row], Sequence[Stored]], None],
     ) -> None:
         self._db = db
+        self._store = store
         self._committed = committed
-        self._moved = moved
-        self._waiting: list[_Job] = []
+        self._waiting: list[_Append[Row] | _Work] = []
         self._writing: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, "log-writer")  # so that the event loop never waits for the disk
+
+    async def append(self, rows: Sequence[Row]) -> list[Stored]:
+        """Store rows within the next commit; return what became of each once that is durable.
+
+        Raises:
+            Unavailable: The database cannot be written.
+        """
+        done: asyncio.Future[list[Stored]] = asyncio.get_running_loop().create_future()
+        self._wait_for_commit(_Append(rows, done))
+        return await done
 
     async def commit(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do `work` within the next commit; return its result once that is durable.
@@ -48,18 +72,20 @@ class Committer:
         Raises:
             Unavailable: The database cannot be written.
         """
-        job = _Job(work, asyncio.get_running_loop().create_future())
-        self._waiting.append(job)
-        if self._writing is None or self._writing.done():
-            self._writing = asyncio.create_task(self._write())
-        result: T = await job.done
-        return result
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._wait_for_commit(_Work(work, done))
+        return await done
 
     async def close(self) -> None:
         """Finish what waits."""
         if self._writing:
             await self._writing
         self._thread.shutdown()
+
+    def _wait_for_commit(self, job: _Append[Row] | _Work) -> None:
+        self._waiting.append(job)
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write())
 
     async def _write(self) -> None:
         """Commit until nobody waits: whatever came during one commit goes into the next, so nobody syncs alone."""
@@ -74,29 +100,36 @@ class Committer:
                 for job in jobs:  # one of them may be at fault: it must not fail the others
                     await self._commit_alone(job)
 
-    async def _commit_alone(self, job: _Job) -> None:
+    async def _commit_alone(self, job: _Append[Row] | _Work) -> None:
         try:
             await self._commit([job])
         except Exception as error:
             _finish(job, error=_explain(error))
 
-    async def _commit(self, jobs: list[_Job]) -> None:
+    async def _commit(self, jobs: Sequence[_Append[Row] | _Work]) -> None:
         """Commit all or none of `jobs`."""
-        results, newest = await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, jobs)
-        self._moved(newest)
-        for job, result in zip(jobs, results, strict=True):
-            _finish(job, result)
+        works = [job for job in jobs if isinstance(job, _Work)]
+        appends = [job for job in jobs if isinstance(job, _Append)]
+        rows = [row for append in appends for row in append.rows]
+        loop = asyncio.get_running_loop()
+        results, stored = await loop.run_in_executor(self._thread, self._transact, works, rows)
+        self._committed(rows, stored)
+        for work, result in zip(works, results, strict=True):
+            _finish(work, result)
+        what_became = iter(stored)
+        for append in appends:
+            _finish(append, list(islice(what_became, len(append.rows))))
 
-    def _transact(self, jobs: list[_Job]) -> tuple[list[Any], int]:
+    def _transact(self, works: Sequence[_Work], rows: Sequence[Row]) -> tuple[list[Any], Sequence[Stored]]:
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            results = [job.work(self._db) for job in jobs]
-            newest = self._committed(self._db)
+            results = [work.do(self._db) for work in works]
+            stored = self._store(self._db, rows)
             self._db.execute("COMMIT")
         finally:
             if self._db.in_transaction:  # something failed
                 self._db.execute("ROLLBACK")
-        return results, newest
+        return results, stored
 
 
 def _explain(error: Exception) -> Exception:
@@ -105,7 +138,7 @@ def _explain(error: Exception) -> Exception:
     return error  # a defect
 
 
-def _finish(job: _Job, result: object = None, *, error: Exception | None = None) -> None:
+def _finish(job: _Append[Any] | _Work, result: object = None, *, error: Exception | None = None) -> None:
     if job.done.cancelled():
         return  # whoever waited has gone; the event stays
     if error:

@@ -21,9 +21,9 @@ class Head:
         if seq > self.seq:
             self.seq = seq
             self._moved.set()
-            self._moved = asyncio.Event()
 
     async def wait_beyond(self, seq: int) -> None:
         """Return once the head is above `seq`."""
         while self.seq <= seq:
+            self._moved.clear()
             await self._moved.wait()

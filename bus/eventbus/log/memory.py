@@ -6,11 +6,20 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from itertools import islice, takewhile
+from typing import NamedTuple
 
-from ..event import Draft, Event, timestamp
+from ..event import Draft, Event, logged, timestamp
 from ..patterns import Patterns
-from . import TRIM_STEP, WINDOW, Appended, Entry, GroupKey, Publisher, take
+from . import TRIM_STEP, WINDOW, Appended, Entry, GroupKey, Publisher, take, wanted
 from .head import Head
+
+
+class _Origin(NamedTuple):
+    """What the log must know of an event, but nobody who reads it."""
+
+    scope: str
+    id: str
+    time: str
 
 
 class MemoryLog:
@@ -28,8 +37,8 @@ class MemoryLog:
         self._window = window
         self._head = Head(0)
         self._events: list[Event] = []
-        self._scopes: list[str] = []  # their publishers'
-        self._known: dict[tuple[str, str], Event] = {}  # the newest event of each scope and id
+        self._origins: list[_Origin] = []  # the events'
+        self._known: dict[tuple[str, str], tuple[int, str]] = {}  # of each scope and id the newest seq and its time
         self._identities: dict[str, float] = {}
         self._lost: dict[str, int] = {}  # the newest event of each client that was trimmed
         self._places: dict[GroupKey, bytes] = {}
@@ -44,13 +53,8 @@ class MemoryLog:
     async def read(
         self, *, after: int, limit: int, names: Patterns | None = None, address: str | None = None
     ) -> list[Event]:
-        wanted = (
-            event
-            for event in islice(self._events, max(0, after - self.trimmed), None)
-            if (names is None or event.name in names)
-            and (address is None or event.context.get("identifier") == address)
-        )
-        return take(wanted, limit)
+        kept = islice(self._events, max(0, after - self.trimmed), None)
+        return take(wanted(kept, names, address), limit)
 
     async def wait_beyond(self, seq: int) -> None:
         await self._head.wait_beyond(seq)
@@ -60,7 +64,7 @@ class MemoryLog:
 
     async def trim(self, *, keep: int | None, since: str) -> bool:
         surplus = len(self._events) - keep if keep is not None else 0
-        old = sum(1 for _ in takewhile(lambda event: event.time < since, self._events[:TRIM_STEP]))
+        old = sum(1 for _ in takewhile(lambda origin: origin.time < since, self._origins[:TRIM_STEP]))
         going = max(0, surplus, old)
         self._let_go(min(going, TRIM_STEP))
         return going >= TRIM_STEP
@@ -93,33 +97,25 @@ class MemoryLog:
 
     def _append(self, draft: Draft, publisher: Publisher) -> Appended:
         now, key = time.time(), (publisher.scope, draft.id)
+        seq, came = self.head + 1, timestamp(now)
         first = self._known.get(key)
-        if first and first.time >= timestamp(now - self._window):
-            return Appended(id=draft.id, seq=first.seq, duplicate=True)
-        event = Event(
-            name=draft.name,
-            data=draft.data,
-            context=draft.context,
-            id=draft.id,
-            seq=self.head + 1,
-            time=timestamp(now),
-            source=publisher.source,
-        )
-        self._known[key] = event
-        self._events.append(event)
-        self._scopes.append(publisher.scope)
+        if first and first[1] >= timestamp(now - self._window):
+            return Appended(id=draft.id, seq=first[0], duplicate=True)
+        self._known[key] = seq, came
+        self._events.append(logged(draft, seq=seq, time=came, source=publisher.source))
+        self._origins.append(_Origin(publisher.scope, draft.id, came))
         if len(self._events) > self._capacity:
             self._let_go(len(self._events) - self._capacity * 9 // 10)
-        self._head.advance(event.seq)
-        return Appended(id=draft.id, seq=event.seq)
+        self._head.advance(seq)
+        return Appended(id=draft.id, seq=seq)
 
     def _let_go(self, count: int) -> None:
         """Trim the oldest events, and remember whose they were."""
-        for event, scope in zip(self._events[:count], self._scopes[:count], strict=True):
-            if self._known[scope, event.id] is event:
-                del self._known[scope, event.id]
+        for event, origin in zip(self._events[:count], self._origins[:count], strict=True):
+            key = origin.scope, origin.id
+            if self._known[key][0] == event.seq:
+                del self._known[key]
             self.trimmed = event.seq
-            address = event.context.get("identifier", "")
-            if address in self._identities:
-                self._lost[address] = event.seq
-        del self._events[:count], self._scopes[:count]
+            if event.identifier is not None and event.identifier in self._identities:
+                self._lost[event.identifier] = event.seq
+        del self._events[:count], self._origins[:count]

@@ -6,38 +6,36 @@ import asyncio
 import fcntl
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from functools import partial
+from functools import lru_cache, partial
+from itertools import chain
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar
 
-import msgspec
-
-from ..event import Draft, Event, timestamp
+from ..event import Event, encode, place, timestamp
 from ..patterns import EVERYTHING, OWN, Patterns
 from ..problems import Unavailable
-from . import READ_BYTES, TRIM_STEP, WINDOW, Appended, Entry, GroupKey, Publisher, take
+from . import READ_BYTES, TRIM_STEP, WINDOW, Appended, Entry, GroupKey, take, wanted
 from .commits import Committer
 from .head import Head
+from .tail import Tail
 
 T = TypeVar("T")
 
-_VERSION = 2  # of the schema below
+_VERSION = 3  # of the schema below
 _SCHEMA = """
 CREATE TABLE meta (epoch TEXT NOT NULL, trimmed INTEGER NOT NULL, probe BLOB);
 INSERT INTO meta (epoch, trimmed) VALUES (lower(hex(randomblob(8))), 0);
 CREATE TABLE events (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used again, even if the newest event goes
+    seq INTEGER PRIMARY KEY,                -- without a gap above what was trimmed
     scope TEXT NOT NULL,
     id TEXT NOT NULL,
     name TEXT NOT NULL,
-    data TEXT NOT NULL,
-    context TEXT NOT NULL,
     identifier TEXT,                        -- the context's, to find one client's events
     time TEXT NOT NULL,
-    source TEXT NOT NULL
+    json BLOB NOT NULL                      -- the whole event, but for its seq
 );
 CREATE INDEX events_by_id ON events (scope, id, time);
 CREATE INDEX events_by_identifier ON events (identifier, seq) WHERE identifier IS NOT NULL;
@@ -48,16 +46,9 @@ CREATE TABLE identities (
 ) WITHOUT ROWID;
 CREATE INDEX identities_by_expiry ON identities (expires);
 CREATE TABLE group_places (service TEXT, name TEXT, place BLOB NOT NULL, PRIMARY KEY (service, name)) WITHOUT ROWID;
-PRAGMA user_version = 2;
+PRAGMA user_version = 3;
 """
-_INSERT = """
-INSERT INTO events (scope, id, name, data, context, identifier, time, source)
-SELECT :scope, :id, :name, :data, :context, :identifier, :time, :source
-WHERE NOT EXISTS (SELECT 1 FROM events WHERE scope = :scope AND id = :id AND time >= :since)
-RETURNING seq
-"""
-_FIRST = "SELECT min(seq) FROM events WHERE scope = ? AND id = ? AND time >= ?"
-_SELECT = "SELECT name, data, context, id, seq, time, source FROM events WHERE seq > ? AND seq <= ?"
+_SELECT = "SELECT seq, name, identifier, json FROM events WHERE seq > ? AND seq <= ?"
 
 _FORGET = """
 UPDATE identities
@@ -78,7 +69,19 @@ _PROBE = 1 << 20  # bytes
 _SCAN = 5_000
 """Positions that one search for names looks at, before others that read have their turn."""
 
-_decode_context = msgspec.json.Decoder(dict[str, str]).decode
+_MOST_AT_ONCE = 256
+"""Events that one statement takes."""
+
+
+class _Row(NamedTuple):
+    """An event that is to be stored."""
+
+    scope: str
+    id: str
+    name: str
+    identifier: str | None
+    time: str
+    json: bytes
 
 
 class SqliteLog:
@@ -114,12 +117,13 @@ class SqliteLog:
                 # The first read opens the file: later there may be too many others open.
                 self.epoch, self.trimmed = self._reader.execute("SELECT epoch, trimmed FROM meta").fetchone()
                 self._head = Head(_newest(self._writer))
+                self._tail = Tail(self.head)
             except sqlite3.Error as error:
                 raise OSError(_refusal(error)) from None
             self._opened = opened.pop_all()
         self._failing = False  # since an append could not be written
         self._forgetting = False  # identities, in the next commit
-        self._committer = Committer(self._writer, committed=_newest, moved=self._head.advance)
+        self._committer = Committer(self._writer, store=self._store, committed=self._committed)
         self._reader_thread = ThreadPoolExecutor(1, "log-reader")  # the event loop never waits for the disk
 
     @property
@@ -127,12 +131,20 @@ class SqliteLog:
         return self._head.seq
 
     async def append(self, entries: Sequence[Entry]) -> list[Appended]:
-        now = time.time()
-        came, since = timestamp(now), timestamp(now - self._window)
-        try:
-            appended = await self._committer.commit(
-                lambda db: [_insert(db, draft, publisher, came, since) for draft, publisher in entries]
+        came = timestamp(time.time())
+        rows = [
+            _Row(
+                publisher.scope,
+                draft.id,
+                draft.name,
+                draft.context.get("identifier"),
+                came,
+                encode(draft, time=came, source=publisher.source),
             )
+            for draft, publisher in entries
+        ]
+        try:
+            appended = await self._committer.append(rows)
         except Unavailable:
             self._failing = True
             raise
@@ -143,15 +155,17 @@ class SqliteLog:
         self, *, after: int, limit: int, names: Patterns | None = None, address: str | None = None
     ) -> list[Event]:
         upto = self.head  # a commit can be read a moment before the head has moved
+        start = max(after, min(self.trimmed, upto))
+        if start >= self._tail.after:
+            return take(wanted(self._tail.beyond(start), names, address), limit)
         step = upto if names in (None, EVERYTHING) or address is not None else _SCAN
         events: list[Event] = []
         size = 0
-        start = max(after, min(self.trimmed, upto))
         while start < upto and len(events) < limit and size < READ_BYTES:
             end = min(start + step, upto)
             found = await self._read(_select, start, end, limit - len(events), names, address)
             events += found
-            size += sum(len(event.data) for event in found)
+            size += sum(len(event.json) for event in found)
             start = end
         return events
 
@@ -221,6 +235,34 @@ class SqliteLog:
         self._reader_thread.shutdown()
         self._opened.close()
 
+    def _store(self, db: sqlite3.Connection, rows: Sequence[_Row]) -> list[Appended]:
+        """Give each event that is not a duplicate the next place, and write it there."""
+        seq = self.head  # nothing else moves it while a commit is under way
+        known = _known(db, rows, since=timestamp(time.time() - self._window))
+        appended: list[Appended] = []
+        placed: list[tuple[object, ...]] = []
+        for row in rows:
+            key = row.scope, row.id
+            if key in known:
+                appended.append(Appended(id=row.id, seq=known[key], duplicate=True))
+                continue
+            seq += 1
+            known[key] = seq
+            appended.append(Appended(id=row.id, seq=seq))
+            placed.append((seq, *row))
+        for some in _pieces(placed):
+            db.execute(_insert(len(some)), list(chain.from_iterable(some)))
+        return appended
+
+    def _committed(self, rows: Sequence[_Row], appended: Sequence[Appended]) -> None:
+        self._tail.extend(
+            Event(seq=each.seq, name=row.name, identifier=row.identifier, json=place(row.json, each.seq))
+            for row, each in zip(rows, appended, strict=True)
+            if not each.duplicate
+        )
+        newest = max((each.seq for each in appended), default=0)
+        self._head.advance(newest)
+
     async def _read(self, query: Callable[..., T], *args: object) -> T:
         loop = asyncio.get_running_loop()
         try:
@@ -277,8 +319,10 @@ def _probe(db: sqlite3.Connection, *, size: int) -> None:
 
 
 def _newest(db: sqlite3.Connection) -> int:
-    row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
-    return int(row[0]) if row else 0
+    """Return the newest position that was ever given away."""
+    newest: int
+    (newest,) = db.execute("SELECT max(trimmed, coalesce((SELECT max(seq) FROM events), 0)) FROM meta").fetchone()
+    return newest
 
 
 def _one(db: sqlite3.Connection, query: str, *values: str) -> Any:
@@ -296,23 +340,38 @@ def _trim_end(db: sqlite3.Connection, trimmed: int, end: int, keep: int | None, 
     return max(trimmed, old, min(surplus, end))
 
 
-def _insert(db: sqlite3.Connection, draft: Draft, publisher: Publisher, came: str, since: str) -> Appended:
-    values = {
-        "scope": publisher.scope,
-        "id": draft.id,
-        "name": draft.name,
-        "data": bytes(draft.data).decode(),
-        "context": msgspec.json.encode(draft.context).decode(),
-        "identifier": draft.context.get("identifier"),
-        "time": came,
-        "source": publisher.source,
-        "since": since,
-    }
-    row = db.execute(_INSERT, values).fetchone()
-    if row:
-        return Appended(id=draft.id, seq=row[0])
-    first = _one(db, _FIRST, publisher.scope, draft.id, since)
-    return Appended(id=draft.id, seq=first, duplicate=True)
+def _known(db: sqlite3.Connection, rows: Sequence[_Row], *, since: str) -> dict[tuple[str, str], int]:
+    """Find of these scopes and ids those that are in the log already, and where."""
+    known: dict[tuple[str, str], int] = {}
+    for some in _pieces(rows):
+        keys = chain.from_iterable((row.scope, row.id) for row in some)
+        for scope, id_, seq in db.execute(_select_known(len(some)), [*keys, since]):
+            known[scope, id_] = min(seq, known.get((scope, id_), seq))
+    return known
+
+
+def _pieces(rows: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Part what one statement each shall take; by powers of two, so that there are few statements to prepare."""
+    start, size = 0, _MOST_AT_ONCE
+    while start < len(rows):
+        while size > len(rows) - start:
+            size //= 2
+        yield rows[start : start + size]
+        start += size
+
+
+# One statement for many rows, as the interpreter's lock is let go and fought for again at each.
+@lru_cache
+def _insert(count: int) -> str:
+    values = ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * count)
+    return f"INSERT INTO events (seq, scope, id, name, identifier, time, json) VALUES {values}"  # noqa: S608
+
+
+@lru_cache
+def _select_known(count: int) -> str:
+    values = ", ".join(["(?, ?)"] * count)
+    asked = f"(VALUES {values}) CROSS JOIN events ON scope = column1 AND id = column2"
+    return f"SELECT scope, id, seq FROM {asked} WHERE time >= ?"  # noqa: S608
 
 
 def _select(
@@ -323,7 +382,7 @@ def _select(
     if address is not None:
         query += " AND identifier = ?"
         values.append(address)
-    if names is EVERYTHING:
+    if names == EVERYTHING:
         query += f" AND name NOT GLOB '{OWN}*'"
     elif names is not None:
         # The one rule for patterns is in Python; SQLite asks it.
@@ -331,9 +390,9 @@ def _select(
         query += " AND wanted(name)"
     rows = db.execute(query + " ORDER BY seq LIMIT ?", [*values, limit])
     with closing(rows):
-        return take((_event(*row) for row in rows), limit)
+        return take(map(_event, rows), limit)
 
 
-def _event(name: str, data: str, context: str, id: str, seq: int, time: str, source: str) -> Event:  # noqa: A002
-    raw, contexts = msgspec.Raw(data.encode()), _decode_context(context)
-    return Event(name=name, data=raw, context=contexts, id=id, seq=seq, time=time, source=source)
+def _event(row: tuple[int, str, str | None, bytes]) -> Event:
+    seq, name, identifier, json = row
+    return Event(seq=seq, name=name, identifier=identifier, json=place(json, seq))

@@ -1,0 +1,104 @@
+"""Where a subscriber's events go: what delivery asks of an outlet, and the one that is a socket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from .frames import Close, close_frame, ping_frame
+from .heartbeat import Pulse
+
+CLOSING = 1.0  # seconds that the other side has to answer a close
+
+
+class Outlet(Protocol):
+    """Takes a subscriber's events."""
+
+    @property
+    def full(self) -> bool:
+        """Does so much wait to be sent that nothing more should be written?"""
+
+    def write(self, frames: bytes) -> None:
+        """Send one frame or more; never waits, and does nothing once the other side has gone."""
+
+    async def drained(self) -> None:
+        """Return once the outlet is no longer full. Raises ConnectionError when the other side has gone."""
+
+    def overtaken(self) -> None:
+        """Part from the other side: retention took what it had not got yet. When it comes back, it is told so."""
+
+
+class SocketOutlet:
+    """One WebSocket, seen from the side that writes. Nothing here waits for the other side, but `drained`.
+
+    Args:
+        transport: The connection; none if it has gone already.
+        drain: Returns once the transport takes more; raises ConnectionError when the other side has gone.
+        send_buffer: Bytes; when more wait to be sent, it is full.
+
+    Attributes:
+        parting: Whether this is a goodbye: nothing more is sent.
+    """
+
+    def __init__(
+        self, transport: asyncio.Transport | None, drain: Callable[[], Awaitable[None]], *, send_buffer: int
+    ) -> None:
+        self._transport = transport
+        self._drain = drain
+        self._send_buffer = send_buffer
+        if transport is not None:
+            transport.set_write_buffer_limits(high=send_buffer)
+        self.parting = False
+        self._pulse = Pulse()
+        self._written = 0  # bytes
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that wait to be sent."""
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
+
+    @property
+    def full(self) -> bool:
+        """Is more waiting to be sent than it should, or is this a goodbye?"""
+        return self.parting or self.waiting > self._send_buffer
+
+    def write(self, frames: bytes) -> None:
+        """Send one frame or more."""
+        if self._transport is not None and not self._transport.is_closing() and not self.parting:
+            self._written += len(frames)
+            self._transport.write(frames)
+
+    async def drained(self) -> None:
+        """Return once no more is waiting than should be; ConnectionResetError if nothing more will be sent."""
+        await self._drain()
+        if self.parting:
+            raise ConnectionResetError
+
+    def close(self, code: Close, reason: str = "") -> None:
+        """Say goodbye; a connection whose other side does not answer in a moment is cut."""
+        # Nothing is waited for here: one frozen peer would hold up everything.
+        if self._transport is not None and not self.parting:
+            self.write(close_frame(code, reason))
+            self.parting = True
+            asyncio.get_running_loop().call_later(CLOSING, self._transport.abort)
+
+    def hang_up(self) -> None:
+        """End the connection: all has been said."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def overtaken(self) -> None:
+        """Say goodbye: what this subscriber had not got yet is gone. It is told how much when it comes back."""
+        self.close(Close.TOOK_NOTHING, "retention passed your cursor")
+
+    def hear(self) -> None:
+        """The other side gave a sign of life."""
+        self._pulse.hear()
+
+    def beat(self) -> None:
+        """Send a ping; say goodbye to one that gives no sign of life."""
+        if self._pulse.beat(written=self._written, waiting=self.waiting):
+            self.write(ping_frame())
+        else:
+            self.close(Close.TOOK_NOTHING, "no sign of life")

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import sys
+from collections.abc import Sequence
 
 from aiohttp import web
 
@@ -14,7 +15,7 @@ from .config import ConfigError, Settings
 from .listening import listen
 from .log import open_log
 from .services import load_services
-from .serving import create_runner, expect_many_connections, stop_signal
+from .serving import create_runner, expect_many_connections, serve, stop_signal
 from .tls import open_tls
 
 STOPPING = 3.5
@@ -44,21 +45,22 @@ async def _serve(settings: Settings) -> None:
     runner = create_runner(app)
     await runner.setup()
     try:
-        for socket in sockets:
-            await web.SockSite(runner, socket, ssl_context=tls).start()
+        servers = [await serve(runner, socket, settings=settings, tls=tls) for socket in sockets]
         logger.info("bus ready at %s, log in %s", settings.public_url, settings.log)
         await _until_stopped(app, stop)
         logger.info("bus stopping")
-        await _stop(app, runner)
+        await _stop(runner, servers)
     finally:
         await runner.cleanup()
 
 
-async def _stop(app: web.Application, runner: web.AppRunner) -> None:
+async def _stop(runner: web.AppRunner, servers: Sequence[asyncio.Server]) -> None:
     """Drain, and end in time: a process manager would kill a second later, and what is answered is on the disk."""
     try:
         async with asyncio.timeout(STOPPING):
-            await app.shutdown()  # while it still listens, so that new publishes are answered: not now
+            await runner.shutdown()  # while it still listens, so that new publishes are answered: not now
+            for server in servers:
+                server.close()
             await runner.cleanup()
     except TimeoutError:
         logger.warning("bus stopped before everything was closed")

@@ -17,12 +17,13 @@ def sending_host(peer: str, forwarded: Iterable[str], *, trusted: Collection[Net
         trusted: Where such proxies are.
     """
     said = [host.strip() for header in forwarded for host in header.split(",")]
-    while said and _is_in(peer, trusted):
+    while said and is_in(peer, trusted):
         peer = said.pop()
     return peer
 
 
-def _is_in(host: str, networks: Collection[Network]) -> bool:
+def is_in(host: str, networks: Collection[Network]) -> bool:
+    """Is a host in one of these networks?"""
     try:
         address = ip_address(host)
     except ValueError:

@@ -13,6 +13,11 @@ AT_LEAST = 100
 """So many may a host have, however small its share is."""
 
 
+def share_of_a_host(total: int) -> int:
+    """Tell how many of so many connections one host may have."""
+    return max(AT_LEAST, int(total * SHARE_OF_A_HOST))
+
+
 class Seats:
     """Where connections sit.
 
@@ -22,7 +27,7 @@ class Seats:
 
     def __init__(self, total: int) -> None:
         self._total = total
-        self._of_a_host = max(AT_LEAST, int(total * SHARE_OF_A_HOST))
+        self._of_a_host = share_of_a_host(total)
         self._taken: Counter[str] = Counter()
 
     @contextmanager

@@ -6,10 +6,18 @@ import asyncio
 import logging
 import resource
 import signal
-from typing import Any
+from asyncio import sslproto
+from socket import socket
+from ssl import SSLContext
+from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+
+from .accepting import FIRST_WORD, Acceptor
+from .config import Settings
+from .listening import BACKLOG
+from .seats import share_of_a_host
 
 FINISHING = 1.0
 """Seconds that a request under way has to finish when the server stops."""
@@ -39,6 +47,26 @@ def create_runner(app: web.Application) -> web.AppRunner:
     )
 
 
+async def serve(
+    runner: web.AppRunner, listening: socket, *, settings: Settings, tls: SSLContext | None = None
+) -> asyncio.Server:
+    """Let a runner's app take the connections that come to a socket.
+
+    Args:
+        runner: Set up.
+        listening: Of a port.
+        settings: Limits.
+        tls: How to encrypt, if at all.
+    """
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # As many again as a host may have WebSockets, but never all that this program can have.
+    most = min(2 * share_of_a_host(settings.max_connections), files * 3 // 4)
+    acceptor = Acceptor(cast(web.Server, runner.server), most=most, proxies=settings.trusted_proxies)
+    timeout = FIRST_WORD if tls else None
+    loop = asyncio.get_running_loop()
+    return await loop.create_server(acceptor, sock=listening, backlog=BACKLOG, ssl=tls, ssl_handshake_timeout=timeout)
+
+
 def stop_signal() -> asyncio.Event:
     """Make an event that the first SIGTERM or SIGINT sets; this thread is deaf to those that follow.
 
@@ -61,6 +89,9 @@ def expect_many_connections() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     asyncio.get_running_loop().set_exception_handler(_Shortages())
+    # Each TLS connection has a buffer of this size as long as it lives, a quarter of a MiB if nothing is said; no TLS
+    # record holds more than 16 KiB (RFC 8446, 5.1).
+    sslproto.SSLProtocol.max_size = 16 * 1024
 
 
 class _Shortages:

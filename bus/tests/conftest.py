@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -11,14 +12,15 @@ from ssl import SSLContext
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
+from aiohttp import ClientSession, ClientTimeout, TCPConnector
 from bus_under_test import PATIENCE, Bus, BusProcess, StartBus, StartProcess, start_process
 from eventbus.app import create_app
+from eventbus.config import Settings
 from eventbus.log import Log, open_log, tail
 from eventbus.patterns import Patterns
 from eventbus.routing import Service
 from eventbus.services import Services
-from eventbus.serving import create_runner
+from eventbus.serving import create_runner, serve
 from eventbus.websocket import Connection
 
 SERVICES = Services(
@@ -71,8 +73,10 @@ async def start(http: ClientSession) -> AsyncIterator[StartBus]:
             runner = create_runner(create_app(log=log, services=SERVICES, settings=settings))
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
-            await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
-            host, port = runner.addresses[0][:2]
+            listening = socket.create_server(("127.0.0.1", 0))
+            server = await serve(runner, listening, settings=settings or Settings(), tls=tls)
+            stack.callback(server.close)
+            host, port = listening.getsockname()
             return Bus(f"{'https' if tls else 'http'}://{host}:{port}", http)
 
         yield start

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import shutil
 import signal
 import socket
@@ -269,6 +270,39 @@ async def test_one_that_stops_reading_costs_nothing_and_misses_nothing(
         async with asyncio.timeout(PATIENCE):
             for number in range(count):
                 assert json.loads(await slow.recv())["name"] == f"hi-{number}"  # type: ignore[attr-defined]
+
+
+async def test_one_that_does_not_shake_hands_is_cut_off(
+    start: StartBus, certificates: Path, trust: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eventbus.serving.FIRST_WORD", 0.2)
+    bus = await start(open_log("memory:"), tls=open_tls(Settings.from_env(settings(certificates))))
+    reader, writer = await asyncio.open_connection(*bus.address)
+
+    async with asyncio.timeout(PATIENCE):
+        with suppress(ConnectionResetError):
+            assert await reader.read() == b""
+    writer.close()
+
+
+async def test_a_connection_that_is_open_takes_little_memory(
+    run: StartProcess, certificates: Path, trust: ssl.SSLContext
+) -> None:
+    bus = await run(EVENTBUS_LOG="memory:", **settings(certificates))
+    await handshake(bus, trust)
+    before = memory(bus)
+
+    opened = [await asyncio.open_connection(*bus.address, ssl=trust) for _ in range(150)]
+
+    assert (memory(bus) - before) / len(opened) < 150_000
+    for _, writer in opened:
+        writer.close()
+
+
+def memory(bus: BusProcess) -> int:
+    """Tell how much a program has in memory, in bytes."""
+    _, pages, *_ = Path(f"/proc/{bus.process.pid}/statm").read_text().split()
+    return int(pages) * resource.getpagesize()
 
 
 # What `make-certificates` makes

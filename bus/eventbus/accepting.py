@@ -1,0 +1,116 @@
+"""Takes connections: not too many of one host, and none that says nothing. What is said on them is others' business."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Collection
+
+from .forwarded import Network, is_in
+from .problems import Unavailable, problem_json
+
+FIRST_WORD = 10.0
+"""Seconds that the other side has to begin to say something, and before that to shake hands over TLS."""
+
+READ_AT_ONCE = 64 * 1024  # bytes
+
+
+class Acceptor:
+    """Makes the protocol of each connection.
+
+    Args:
+        protocol: Makes what speaks with the other side.
+        most: Connections that one host may have.
+        proxies: Where web servers may stand that speak for others: they may have any number.
+    """
+
+    def __init__(
+        self, protocol: Callable[[], asyncio.Protocol], *, most: int, proxies: Collection[Network] = ()
+    ) -> None:
+        self.protocol = protocol
+        # One for all connections: what arrives is taken out at once. asyncio would get a quarter of a MiB from the
+        # system for each read, and give it back, which takes longer than the read.
+        self.buffer = memoryview(bytearray(READ_AT_ONCE))
+        self._most = most
+        self._proxies = proxies
+        self._connections: Counter[str] = Counter()
+
+    def __call__(self) -> asyncio.BaseProtocol:
+        """Make the protocol of one more connection."""
+        return _Connection(self)
+
+    def take(self, host: str) -> None:
+        """Count one more connection of a host.
+
+        Raises:
+            Unavailable: It has too many.
+        """
+        if self._connections[host] >= self._most and not is_in(host, self._proxies):
+            raise Unavailable(f"your host has {self._most} connections, as many as it may; close some")
+        self._connections[host] += 1
+
+    def let_go(self, host: str) -> None:
+        """Count one less."""
+        self._connections[host] -= 1
+        if not self._connections[host]:
+            del self._connections[host]
+
+
+class _Connection(asyncio.BufferedProtocol):
+    """Hands all on to the protocol that speaks with the other side, once that may stay."""
+
+    def __init__(self, acceptor: Acceptor) -> None:
+        self._acceptor = acceptor
+        self._protocol: asyncio.Protocol | None = None
+        self._host = ""
+        self._silent: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a server makes no others
+        peer = transport.get_extra_info("peername")
+        host = peer[0] if peer else ""
+        try:
+            self._acceptor.take(host)
+        except Unavailable as problem:
+            transport.write(_refusal(problem))
+            transport.close()
+            return
+        self._host = host
+        self._silent = asyncio.get_running_loop().call_later(FIRST_WORD, transport.abort)
+        self._protocol = self._acceptor.protocol()
+        self._protocol.connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._silent:
+            self._silent.cancel()
+        if self._protocol:
+            self._acceptor.let_go(self._host)
+            self._protocol.connection_lost(exc)
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
+        return self._acceptor.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._silent:
+            self._silent.cancel()
+            self._silent = None
+        if self._protocol:
+            self._protocol.data_received(bytes(self._acceptor.buffer[:nbytes]))
+
+    def eof_received(self) -> bool | None:
+        return self._protocol.eof_received() if self._protocol else None
+
+    def pause_writing(self) -> None:
+        if self._protocol:
+            self._protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        if self._protocol:
+            self._protocol.resume_writing()
+
+
+def _refusal(problem: Unavailable) -> bytes:
+    body = problem_json(status=problem.status, title=problem.title, detail=problem.detail)
+    headers = {"Content-Type": "application/problem+json", "Content-Length": str(len(body)), "Connection": "close"}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in {**headers, **problem.headers}.items())
+    return f"HTTP/1.1 {problem.status.value} {problem.status.phrase}\r\n{lines}\r\n".encode() + body

@@ -18,11 +18,11 @@ import msgspec
 from .event import Draft, Event
 from .frames import text_frame
 from .groups import Group, Member, Place
-from .hub import RETRY_READING
 from .log import READ_LIMIT, GroupKey, Log, Publisher
 from .outlet import Outlet
 from .patterns import EVERYTHING, OWN, Patterns
 from .problems import Unavailable
+from .subscription import RETRY_READING
 
 logger = logging.getLogger("eventbus")
 

@@ -14,40 +14,19 @@ import logging
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from .event import Event
-from .frames import text_frame
-from .log import READ_LIMIT, Log, follow
+from .log import Log, follow
 from .outlet import Outlet
 from .problems import Unavailable
 from .routing import Client, Service, receives
+from .subscription import RETRY_READING, Subscription, frames_of
 
 logger = logging.getLogger("eventbus")
 
 
-RETRY_READING = 1.0  # seconds
 PUSHES_AT_ONCE = 500
 """Sockets that are written to before everything else has its turn."""
-
-
-@dataclass(slots=True, eq=False)
-class _Subscription:
-    """A connected subscriber's place in the log."""
-
-    subscriber: Client | Service
-    outlet: Outlet
-    cursor: int
-    live: bool = True
-    catching_up: asyncio.Task[None] | None = None
-
-    def offer(self, events: Sequence[Event], frames: bytes) -> bool:
-        """Write events, one or more, and move the cursor past them, unless the outlet is full."""
-        if self.outlet.full:
-            return False
-        self.outlet.write(frames)
-        self.cursor = events[-1].seq
-        return True
 
 
 class Hub:
@@ -60,8 +39,8 @@ class Hub:
     def __init__(self, log: Log) -> None:
         self._log = log
         self._position = log.head
-        self._services: dict[Service, set[_Subscription]] = {}
-        self._clients: dict[str, set[_Subscription]] = {}
+        self._services: dict[Service, set[Subscription]] = {}
+        self._clients: dict[str, set[Subscription]] = {}
 
     @property
     def addresses(self) -> list[str]:
@@ -75,17 +54,15 @@ class Hub:
     @contextmanager
     def connected(self, subscriber: Client | Service, outlet: Outlet, *, after: int) -> Iterator[None]:
         """Deliver to a subscriber what comes after `after`, a ``seq``, until the block is left."""
-        subscription = _Subscription(subscriber, outlet, cursor=after)
+        subscription = Subscription(subscriber, outlet, cursor=after)
         subscriptions = self._subscriptions_of(subscriber)
         subscriptions.add(subscription)
         if after < self._position:
-            self._let_catch_up(subscription)
+            subscription.let_catch_up(self._log, lambda: self._position)
         try:
             yield
         finally:
-            subscription.live = False
-            if subscription.catching_up:
-                subscription.catching_up.cancel()
+            subscription.stop()
             subscriptions.discard(subscription)
             if not subscriptions:
                 self._forget(subscriber)
@@ -100,7 +77,7 @@ class Hub:
                 logger.error("%s; trying again in %s s", problem.detail, RETRY_READING)  # noqa: TRY400 - one line
                 await asyncio.sleep(RETRY_READING)
 
-    def _subscriptions_of(self, subscriber: Client | Service) -> set[_Subscription]:
+    def _subscriptions_of(self, subscriber: Client | Service) -> set[Subscription]:
         if isinstance(subscriber, Client):
             return self._clients.setdefault(subscriber.address, set())
         return self._services.setdefault(subscriber, set())
@@ -122,11 +99,11 @@ class Hub:
         for count, (subscription, wanted, frames) in enumerate(self._pieces(events), start=1):
             if not subscription.offer(wanted, frames):
                 subscription.cursor = wanted[0].seq - 1  # what lies between was for others
-                self._let_catch_up(subscription)
+                subscription.let_catch_up(self._log, lambda: self._position)
             if count % PUSHES_AT_ONCE == 0:
                 await asyncio.sleep(0)
 
-    def _pieces(self, events: Sequence[Event]) -> Iterator[tuple[_Subscription, Sequence[Event], bytes]]:
+    def _pieces(self, events: Sequence[Event]) -> Iterator[tuple[Subscription, Sequence[Event], bytes]]:
         """Find out who gets what of these events, without asking every client."""
         for service, subscriptions in list(self._services.items()):
             yield from _shared([event for event in events if receives(service, event)], subscriptions)
@@ -142,58 +119,18 @@ class Hub:
             for subscription in subscriptions:
                 if subscription.live:
                     subscription.cursor = max(subscription.cursor, self._position)
-                    self._let_catch_up(subscription)
-
-    def _let_catch_up(self, subscription: _Subscription) -> None:
-        subscription.live = False
-        subscription.catching_up = asyncio.create_task(self._catch_up(subscription))
-
-    async def _catch_up(self, subscription: _Subscription) -> None:
-        try:
-            while not subscription.live:
-                await subscription.outlet.drained()
-                await self._read_on(subscription)
-                # Nothing is awaited from here to the next delivery, so nothing can fall between.
-                subscription.live = subscription.cursor >= self._position
-        except ConnectionError:
-            pass  # it went away while it was behind: its connection's own task sees that too
-        except Exception:
-            logger.exception("a defect of the bus, while a subscriber caught up")
-            subscription.outlet.overtaken()  # it would wait for ever; when it comes back, it resumes
-
-    async def _read_on(self, subscription: _Subscription) -> None:
-        head = self._log.head
-        address = subscription.subscriber.address if isinstance(subscription.subscriber, Client) else None
-        names = subscription.subscriber.subscribe if isinstance(subscription.subscriber, Service) else None
-        try:
-            events = await self._log.read(after=subscription.cursor, limit=READ_LIMIT, names=names, address=address)
-            overtaken = await self._log.has_lost(after=subscription.cursor, address=address)
-        except Unavailable as problem:
-            logger.error("%s; trying again in %s s", problem.detail, RETRY_READING)  # noqa: TRY400 - one line
-            await asyncio.sleep(RETRY_READING)
-            return
-        if overtaken:
-            subscription.outlet.overtaken()
-            raise ConnectionResetError
-        if events:
-            subscription.offer(events, _frames(events))
-        else:
-            subscription.cursor = max(subscription.cursor, head)  # whatever lies between was for others
+                    subscription.let_catch_up(self._log, lambda: self._position)
 
 
 def _shared(
-    events: Sequence[Event], subscriptions: Collection[_Subscription]
-) -> Iterator[tuple[_Subscription, Sequence[Event], bytes]]:
+    events: Sequence[Event], subscriptions: Collection[Subscription]
+) -> Iterator[tuple[Subscription, Sequence[Event], bytes]]:
     """Give each of these that is live the events that are new to it. Some may leave meanwhile."""
-    frames = _frames(events)
+    frames = frames_of(events)
     for subscription in list(subscriptions) if events else ():
         if not subscription.live:
             continue
         if subscription.cursor < events[0].seq:
             yield subscription, events, frames
         elif new := [event for event in events if event.seq > subscription.cursor]:
-            yield subscription, new, _frames(new)  # it came when a part of these was in the log
-
-
-def _frames(events: Sequence[Event]) -> bytes:
-    return b"".join([text_frame(event.json) for event in events])
+            yield subscription, new, frames_of(new)  # it came when a part of these was in the log

@@ -11,6 +11,9 @@ from .heartbeat import Pulse
 
 CLOSING = 1.0  # seconds that the other side has to answer a close
 
+SHARE_OF_A_CLIENT = 1 / 16
+"""Of the bytes that may wait for a service, which is trusted: one host may have a thousand clients that never read."""
+
 
 class Outlet(Protocol):
     """Takes a subscriber's events."""
@@ -47,11 +50,19 @@ class SocketOutlet:
         self._transport = transport
         self._drain = drain
         self._send_buffer = send_buffer
-        if transport is not None:
-            transport.set_write_buffer_limits(high=send_buffer)
+        self._set_limit()
         self.parting = False
         self._pulse = Pulse()
         self._written = 0  # bytes
+
+    def be_a_client_s(self) -> None:
+        """Bound what may wait as for a client."""
+        self._send_buffer = int(self._send_buffer * SHARE_OF_A_CLIENT)
+        self._set_limit()
+
+    def _set_limit(self) -> None:
+        if self._transport is not None:
+            self._transport.set_write_buffer_limits(high=self._send_buffer)
 
     @property
     def waiting(self) -> int:

@@ -173,7 +173,9 @@ class Connection:
             case _ if self._known:
                 raise BadCommand(_action(command), "this connection has said who it is; open another one")
             case messages.Identify():
-                self._let_in(await self._api.admission.identify(command, host=self._host))
+                admitted = await self._api.admission.identify(command, host=self._host)
+                self.outlet.be_a_client_s()
+                self._let_in(admitted)
             case messages.Authenticate():
                 await self._authenticate(command)
 

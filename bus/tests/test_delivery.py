@@ -9,7 +9,8 @@ import socket
 import pytest
 from bus_under_test import PATIENCE, Bus, StartBus
 from eventbus.config import Settings
-from eventbus.log import Log
+from eventbus.log import Log, open_log
+from eventbus.subscription import BITE
 from eventbus.websocket import Connection
 from websockets.asyncio.client import connect
 
@@ -121,6 +122,27 @@ async def test_one_that_stops_reading_costs_nothing_and_misses_nothing(
                 assert [json.loads(await slow.recv())["name"] for _ in names] == names
             await bus.publish("live-again", service="the-service")
             assert json.loads(await slow.recv())["name"] == "live-again"
+
+
+async def test_a_client_that_comes_back_and_never_reads_holds_little(
+    start: StartBus, connections: list[Connection]
+) -> None:
+    bus = await start(open_log("memory:"), Settings(send_buffer=160_000))
+    token = await bus.new_token()
+    for number in range(200):  # 10 MB, more than the buffers of the system take
+        context = {"identifier": token}
+        await bus.publish(f"hi-{number}", service="the-service", context=context, data="x" * 50_000)
+
+    async with bus.socket() as slow, bus.service() as quick:
+        slow.ws._response.connection.transport.pause_reading()
+        await slow.say({"action": "identify", "token": token, "after": 0})
+        outlet = connections[-2].outlet
+        async with asyncio.timeout(PATIENCE):
+            while not outlet.full:
+                await bus.publish("tick", service="the-service")
+                await quick.hear()
+        assert outlet.waiting < 160_000 / 16 + BITE + 51_000
+        slow.ws._response.connection.transport.abort()
 
 
 async def test_who_joins_amid_traffic_gets_everything_after_the_position_it_was_told(bus: Bus) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from bus_under_test import PATIENCE, payloads
 from eventbus import hub as hub_module
+from eventbus import subscription
 from eventbus.event import Draft, Event
 from eventbus.hub import Hub
 from eventbus.log import READ_LIMIT, Log, Publisher
@@ -283,7 +284,8 @@ class FailingReads:
 class TestWhileTheLogCannotBeRead:
     @pytest.fixture
     def log(self, log: Log, monkeypatch: pytest.MonkeyPatch) -> Any:
-        monkeypatch.setattr(hub_module, "RETRY_READING", 0.01)
+        for module in (hub_module, subscription):
+            monkeypatch.setattr(module, "RETRY_READING", 0.01)
         return FailingReads(log)
 
     async def test_delivery_waits_and_then_goes_on(self, hub: Hub, log: Any, caplog: pytest.LogCaptureFixture) -> None:

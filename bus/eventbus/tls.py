@@ -7,6 +7,7 @@ import logging
 import signal
 import ssl
 import stat
+from functools import partial
 from pathlib import Path
 
 from .config import ConfigError, Settings
@@ -30,27 +31,27 @@ def open_tls(settings: Settings) -> ssl.SSLContext | None:
 def _read_anew(context: ssl.SSLContext, settings: Settings) -> None:
     """Show new certificates from the next handshake on; connections that are open keep theirs."""
     try:
-        _context(settings)  # a wrong file must not touch the one in use
-        _load(context, settings)
+        # Not into the one in use: it would keep the old certificate beside one whose key is of another type.
+        new = _context(settings)
     except ConfigError as error:
         logger.error("the old certificate stays in use: %s", error)  # noqa: TRY400 - one line
     else:
+        context.sni_callback = partial(_switch, new)  # called in each handshake, even if no server is named
         logger.info("certificate read anew from %s", settings.tls_cert)
 
 
+def _switch(new: ssl.SSLContext, connection: ssl.SSLObject, _server: str | None, _old: ssl.SSLContext) -> None:
+    connection.context = new
+
+
 def _context(settings: Settings) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    _load(context, settings)
-    return context
-
-
-def _load(context: ssl.SSLContext, settings: Settings) -> None:
     cert, key = settings.tls_cert, settings.tls_key
     _look_at("EVENTBUS_TLS_CERT", cert)
     mode = _look_at("EVENTBUS_TLS_KEY", key)
     if mode & stat.S_IROTH:
         raise ConfigError(f"EVENTBUS_TLS_KEY={key}: everybody on this machine can read this key; chmod o-r it")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_cert_chain(cert, key, password=lambda: _refuse_a_locked_key(key))
     except ssl.SSLError as error:
@@ -58,6 +59,9 @@ def _load(context: ssl.SSLContext, settings: Settings) -> None:
             raise ConfigError(f"EVENTBUS_TLS_KEY={key}: this key does not fit EVENTBUS_TLS_CERT={cert}") from None
         pem = "expected a certificate and its key in PEM form"
         raise ConfigError(f"EVENTBUS_TLS_CERT={cert}, EVENTBUS_TLS_KEY={key}: {pem} ({error.reason})") from None
+    except OSError as error:  # it has vanished since
+        raise ConfigError(f"EVENTBUS_TLS_CERT={cert}, EVENTBUS_TLS_KEY={key}: {error.strerror}; try again") from None
+    return context
 
 
 def _look_at(name: str, path: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import resource
 import shutil
 import signal
@@ -13,6 +14,7 @@ import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import ClientSession, ClientTimeout, TCPConnector
@@ -62,9 +64,9 @@ def settings(certificates: Path) -> dict[str, str]:
     }
 
 
-async def handshake(bus: Bus, context: ssl.SSLContext) -> ssl.SSLObject:
-    """Connect once more; return what was agreed on."""
-    _, writer = await asyncio.open_connection(*bus.address, ssl=context)
+async def handshake(bus: Bus, context: ssl.SSLContext, *, name: str = "127.0.0.1") -> ssl.SSLObject:
+    """Connect once more, to the bus by this name; return what was agreed on."""
+    _, writer = await asyncio.open_connection(*bus.address, ssl=context, server_hostname=name)
     agreed: ssl.SSLObject = writer.get_extra_info("ssl_object")
     writer.close()
     with suppress(ConnectionError):
@@ -72,11 +74,14 @@ async def handshake(bus: Bus, context: ssl.SSLContext) -> ssl.SSLObject:
     return agreed
 
 
-async def shown_certificate(bus: Bus) -> bytes | None:
+async def shown_certificate(
+    bus: Bus, *, name: str = "127.0.0.1", version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
+) -> bytes | None:
     """The certificate that the bus shows to who connects now, whoever signed it."""
     anybody = ssl.create_default_context()
     anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
-    return (await handshake(bus, anybody)).getpeercert(binary_form=True)
+    anybody.maximum_version = version
+    return (await handshake(bus, anybody, name=name)).getpeercert(binary_form=True)
 
 
 async def test_everything_goes_over_tls(run: StartProcess, certificates: Path) -> None:
@@ -143,6 +148,28 @@ async def test_a_new_certificate_is_shown_after_sighup_and_nobody_is_cut_off(
     assert new != old
 
 
+def replace_by_rsa(certificates: Path) -> None:
+    """Another type of key: who has both may choose."""
+    cert, key = certificates / "server.pem", certificates / "server.key"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]
+    subprocess.run([*command, "-keyout", key, "-out", cert], check=True, capture_output=True, timeout=30)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost"])  # of an address, a client does not tell the server
+async def test_a_certificate_with_another_type_of_key_takes_the_place_of_the_old_one(
+    run: StartProcess, certificates: Path, version: ssl.TLSVersion, name: str
+) -> None:
+    bus = await run(**settings(certificates))
+    replace_by_rsa(certificates)
+
+    bus.process.send_signal(signal.SIGHUP)
+    await bus.said("certificate read anew")
+
+    shown = await shown_certificate(bus, name=name, version=version)
+    assert shown == ssl.PEM_cert_to_DER_cert((certificates / "server.pem").read_text())
+
+
 @pytest.mark.parametrize("wrong", ["no file", "not fitting"])
 async def test_a_wrong_file_at_sighup_is_said_and_the_old_one_stays(
     run: StartProcess, certificates: Path, tmp_path: Path, trust: ssl.SSLContext, wrong: str
@@ -158,6 +185,37 @@ async def test_a_wrong_file_at_sighup_is_said_and_the_old_one_stays(
 
     await handshake(bus, trust)
     assert "Traceback" not in bus.output
+
+
+@pytest.mark.parametrize("change", ["the key vanishes before it is loaded", "the certificate changes right after that"])
+async def test_files_that_change_while_they_are_read_do_no_harm(
+    start: StartBus,
+    certificates: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    change: str,
+) -> None:
+    bus = await start(open_log("memory:"), tls=open_tls(Settings.from_env(settings(certificates))))
+    others = make_certificates(tmp_path / "others")
+    old = await shown_certificate(bus)
+    load = ssl.SSLContext.load_cert_chain
+
+    def load_meanwhile(*args: Any, **options: Any) -> None:
+        if "before" in change:
+            (certificates / "server.key").unlink()
+        load(*args, **options)
+        shutil.copy(others / "server.pem", certificates)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", load_meanwhile)
+    os.kill(os.getpid(), signal.SIGHUP)
+    async with asyncio.timeout(PATIENCE):
+        while "certificate" not in caplog.text:
+            await shown_certificate(bus)
+
+    assert await shown_certificate(bus) == old
+    is_read = "the old certificate stays in use" not in caplog.text
+    assert is_read == ("after" in change)
 
 
 def unlock(certificates: Path) -> None:

@@ -21,10 +21,13 @@ def open_tls(settings: Settings) -> ssl.SSLContext | None:
     Raises:
         ConfigError: The certificate or the key cannot be used.
     """
+    loop = asyncio.get_running_loop()
     if not settings.tls_cert:
+        nothing = "SIGHUP changes nothing: there is no certificate to read anew (EVENTBUS_TLS_CERT)"
+        loop.add_signal_handler(signal.SIGHUP, logger.info, nothing)  # else it would kill the program
         return None
     context = _context(settings)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _read_anew, context, settings)
+    loop.add_signal_handler(signal.SIGHUP, _read_anew, context, settings)
     return context
 
 

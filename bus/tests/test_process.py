@@ -76,6 +76,18 @@ async def test_the_window_in_which_an_id_counts_is_a_setting(run: StartProcess) 
     assert again["seq"] > first["seq"]
 
 
+async def test_without_tls_sighup_changes_nothing(run: StartProcess) -> None:
+    bus = await run()
+    async with bus.service() as service:
+        bus.process.send_signal(signal.SIGHUP)
+        await bus.said("SIGHUP ")
+        await bus.publish("hi", service="the-service")
+
+        assert await service.hear_names(1) == ["hi"]
+    assert await bus.stop() == 0
+    assert bus.output.count("\n") == 3  # ready, this signal, stopping
+
+
 # Stopping
 
 

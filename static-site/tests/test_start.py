@@ -73,6 +73,19 @@ def test_signals_that_come_while_it_ends_change_nothing(start_serve_py: Start) -
     assert (process.returncode, errors) == (0, "")
 
 
+def test_without_tls_sighup_changes_nothing(start_serve_py: Start) -> None:
+    process = start_serve_py(HTTP_FILE_SERVER_PORT=str(free_port()))
+    assert process.stderr
+    process.stderr.readline()
+
+    process.send_signal(signal.SIGHUP)
+    assert process.stderr.readline().startswith("SIGHUP ")
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=5)
+
+    assert (process.returncode, errors) == (0, "")
+
+
 def source_envsh(value: str) -> subprocess.CompletedProcess[str]:
     """Do what the image's start script does: source the file, and leave the rest the variables."""
     script = '. "$0" && echo "$EVENTBUS_PUBLIC_URL $EVENTBUS_WEBSOCKET_URL"'

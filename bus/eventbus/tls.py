@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import ssl
 import stat
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from .config import ConfigError, Settings
+
+OUT_OF_TIME = (9, 10)
+"""What OpenSSL calls a certificate that is not valid yet, or has expired (X509_V_ERR_CERT_…)."""
 
 logger = logging.getLogger("eventbus")
 
@@ -49,33 +54,67 @@ def _switch(new: ssl.SSLContext, connection: ssl.SSLObject, _server: str | None,
 
 def _context(settings: Settings) -> ssl.SSLContext:
     cert, key = settings.tls_cert, settings.tls_key
-    _look_at("EVENTBUS_TLS_CERT", cert)
-    mode = _look_at("EVENTBUS_TLS_KEY", key)
-    if mode & stat.S_IROTH:
-        raise ConfigError(f"EVENTBUS_TLS_KEY={key}: everybody on this machine can read this key; chmod o-r it")
+    for name, path in (("EVENTBUS_TLS_CERT", cert), ("EVENTBUS_TLS_KEY", key)):
+        _look_at(name, path)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
+        client = _client_that_trusts(cert)
         context.load_cert_chain(cert, key, password=lambda: _refuse_a_locked_key(key))
     except ssl.SSLError as error:
-        if error.reason == "KEY_VALUES_MISMATCH":
-            raise ConfigError(f"EVENTBUS_TLS_KEY={key}: this key does not fit EVENTBUS_TLS_CERT={cert}") from None
-        pem = "expected a certificate and its key in PEM form"
-        raise ConfigError(f"EVENTBUS_TLS_CERT={cert}, EVENTBUS_TLS_KEY={key}: {pem} ({error.reason})") from None
+        raise ConfigError(_explain(error, cert, key)) from None
     except OSError as error:  # it has vanished since
         raise ConfigError(f"EVENTBUS_TLS_CERT={cert}, EVENTBUS_TLS_KEY={key}: {error.strerror}; try again") from None
+    if reason := _out_of_time(client, context):
+        logger.warning("EVENTBUS_TLS_CERT=%s: %s, so nobody will trust it; renew it, or set the clock", cert, reason)
     return context
 
 
-def _look_at(name: str, path: str) -> int:
-    """Return the mode of a file that can be read; OpenSSL would not say which of the two files it could not."""
+def _look_at(name: str, path: str) -> None:
+    """Refuse a file that cannot be read, as OpenSSL would not say which one, and a key that is no secret."""
     try:
         with Path(path).open("rb") as file:
-            file.read(1)
-        return Path(path).stat().st_mode
+            content, mode = file.read(), os.fstat(file.fileno()).st_mode
     except OSError as error:
         raise ConfigError(f"{name}={path}: {error.strerror}; name a file in PEM form") from None
+    if b"PRIVATE KEY-----" in content and mode & (stat.S_IROTH | stat.S_IWOTH):
+        raise ConfigError(f"{name}={path}: everybody on this machine can read or write this key; chmod o-rw it")
 
 
 def _refuse_a_locked_key(key: str) -> str:
     raise ConfigError(f"EVENTBUS_TLS_KEY={key}: this key is locked with a password; unlock it")  # or OpenSSL would ask
+
+
+def _client_that_trusts(cert: str) -> ssl.SSLContext:
+    try:
+        client = ssl.create_default_context(cafile=cert)
+    except ssl.SSLError:
+        expected = "expected a certificate, and those behind it, in PEM form (-----BEGIN CERTIFICATE-----)"
+        raise ConfigError(f"EVENTBUS_TLS_CERT={cert}: {expected}") from None
+    client.check_hostname = False
+    client.verify_flags = ssl.VERIFY_X509_PARTIAL_CHAIN  # whoever signed it
+    return client
+
+
+def _explain(error: ssl.SSLError, cert: str, key: str) -> str:
+    """Tell what is wrong with the key, or a certificate that could be read."""
+    if error.reason in ("KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):  # of the same type, and of another
+        return f"EVENTBUS_TLS_KEY={key}: this key does not fit EVENTBUS_TLS_CERT={cert}"
+    if error.reason:
+        return f"EVENTBUS_TLS_CERT={cert}: OpenSSL refuses this certificate ({error.reason}); take another"
+    return f"EVENTBUS_TLS_KEY={key}: expected a private key in PEM form (-----BEGIN PRIVATE KEY-----)"
+
+
+def _out_of_time(client: ssl.SSLContext, server: ssl.SSLContext) -> str | None:
+    """Let the two shake hands in memory: nothing else in `ssl` tells of a certificate when it counts."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    sides = client.wrap_bio(to_client, to_server), server.wrap_bio(to_server, to_client, server_side=True)
+    try:
+        for side in (*sides, sides[0]):
+            with suppress(ssl.SSLWantReadError):
+                side.do_handshake()
+    except ssl.SSLCertVerificationError as error:
+        return error.verify_message if error.verify_code in OUT_OF_TIME else None
+    except ssl.SSLError:
+        pass  # these two may not understand each other; others may
+    return None

@@ -148,10 +148,10 @@ async def test_a_new_certificate_is_shown_after_sighup_and_nobody_is_cut_off(
     assert new != old
 
 
-def replace_by_rsa(certificates: Path) -> None:
+def replace_by_rsa(certificates: Path, *, bits: int = 2048) -> None:
     """Another type of key: who has both may choose."""
     cert, key = certificates / "server.pem", certificates / "server.key"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]
+    command = ["openssl", "req", "-x509", "-newkey", f"rsa:{bits}", "-nodes", "-subj", "/CN=localhost"]
     subprocess.run([*command, "-keyout", key, "-out", cert], check=True, capture_output=True, timeout=30)
 
 
@@ -218,11 +218,30 @@ async def test_files_that_change_while_they_are_read_do_no_harm(
     assert is_read == ("after" in change)
 
 
-def unlock(certificates: Path) -> None:
+KEY_IS_PUBLIC = "everybody on this machine can read or write this key; chmod o-rw it"
+NO_CERTIFICATE = "expected a certificate, and those behind it, in PEM form (-----BEGIN CERTIFICATE-----)"
+NO_KEY = "expected a private key in PEM form (-----BEGIN PRIVATE KEY-----)"
+
+
+def let_all_read(certificates: Path) -> None:
     (certificates / "server.key").chmod(0o644)
 
 
-def lose(certificates: Path) -> None:
+def let_all_write(certificates: Path) -> None:
+    (certificates / "server.key").chmod(0o602)
+
+
+def let_all_read_where_it_leads(certificates: Path) -> None:
+    (certificates / "server.key").rename(certificates / "elsewhere").chmod(0o644)
+    (certificates / "server.key").symlink_to("elsewhere")
+
+
+def put_a_copy_of_the_key_into_the_certificate(certificates: Path) -> None:
+    with (certificates / "server.pem").open("a") as file:
+        file.write((certificates / "server.key").read_text())
+
+
+def lose_the_key(certificates: Path) -> None:
     (certificates / "server.key").unlink()
 
 
@@ -236,18 +255,53 @@ def lock_with_a_password(certificates: Path) -> None:
     subprocess.run(command, check=True, capture_output=True, timeout=10)
 
 
-def write_nonsense(certificates: Path) -> None:
+def empty_the_certificate(certificates: Path) -> None:
+    (certificates / "server.pem").write_text("")
+
+
+def write_nonsense_for_the_certificate(certificates: Path) -> None:
     (certificates / "server.pem").write_text("nonsense")
+
+
+def write_the_certificate_as_der(certificates: Path) -> None:
+    cert = certificates / "server.pem"
+    cert.write_bytes(ssl.PEM_cert_to_DER_cert(cert.read_text()))
+
+
+def break_the_chain(certificates: Path) -> None:
+    with (certificates / "server.pem").open("a") as file:
+        file.write("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+
+
+def empty_the_key(certificates: Path) -> None:
+    (certificates / "server.key").write_text("")
+
+
+def take_the_certificate_for_the_key(certificates: Path) -> None:
+    shutil.copy(certificates / "server.pem", certificates / "server.key")
+
+
+def take_a_weak_key(certificates: Path) -> None:
+    replace_by_rsa(certificates, bits=1024)
 
 
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (unlock, "EVENTBUS_TLS_KEY={}/server.key: everybody on this machine can read this key; chmod o-r it"),
-        (lose, "EVENTBUS_TLS_KEY={}/server.key: No such file or directory; name a file in PEM form"),
+        (let_all_read, f"EVENTBUS_TLS_KEY={{}}/server.key: {KEY_IS_PUBLIC}"),
+        (let_all_write, f"EVENTBUS_TLS_KEY={{}}/server.key: {KEY_IS_PUBLIC}"),
+        (let_all_read_where_it_leads, f"EVENTBUS_TLS_KEY={{}}/server.key: {KEY_IS_PUBLIC}"),
+        (put_a_copy_of_the_key_into_the_certificate, f"EVENTBUS_TLS_CERT={{}}/server.pem: {KEY_IS_PUBLIC}"),
+        (lose_the_key, "EVENTBUS_TLS_KEY={}/server.key: No such file or directory; name a file in PEM form"),
         (mix_up, "EVENTBUS_TLS_KEY={0}/server.key: this key does not fit EVENTBUS_TLS_CERT={0}/server.pem"),
         (lock_with_a_password, "EVENTBUS_TLS_KEY={}/server.key: this key is locked with a password; unlock it"),
-        (write_nonsense, "EVENTBUS_TLS_CERT={0}/server.pem, EVENTBUS_TLS_KEY={0}/server.key: expected a certificate"),
+        (empty_the_certificate, f"EVENTBUS_TLS_CERT={{}}/server.pem: {NO_CERTIFICATE}"),
+        (write_nonsense_for_the_certificate, f"EVENTBUS_TLS_CERT={{}}/server.pem: {NO_CERTIFICATE}"),
+        (write_the_certificate_as_der, f"EVENTBUS_TLS_CERT={{}}/server.pem: {NO_CERTIFICATE}"),
+        (break_the_chain, f"EVENTBUS_TLS_CERT={{}}/server.pem: {NO_CERTIFICATE}"),
+        (empty_the_key, f"EVENTBUS_TLS_KEY={{}}/server.key: {NO_KEY}"),
+        (take_the_certificate_for_the_key, f"EVENTBUS_TLS_KEY={{}}/server.key: {NO_KEY}"),
+        (take_a_weak_key, "EVENTBUS_TLS_CERT={}/server.pem: OpenSSL refuses this certificate (EE_KEY_TOO_SMALL)"),
     ],
 )
 async def test_a_certificate_or_key_of_no_use_ends_it_with_one_line(
@@ -261,6 +315,41 @@ async def test_a_certificate_or_key_of_no_use_ends_it_with_one_line(
     assert await bus.exit_status() == 2
     assert bus.output.startswith(said.format(certificates))
     assert bus.output.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("validity", "said"),
+    [
+        (("20010101000000Z", "20020101000000Z"), "certificate has expired"),
+        (("20980101000000Z", "20990101000000Z"), "certificate is not yet valid"),
+    ],
+)
+async def test_a_certificate_out_of_its_time_is_warned_of_in_one_line(
+    run: StartProcess, certificates: Path, validity: tuple[str, str], said: str
+) -> None:
+    make_valid(certificates, *validity)
+    bus = await run(**settings(certificates))
+
+    lines = bus.output.splitlines()
+
+    assert lines[0].startswith(f"EVENTBUS_TLS_CERT={certificates}/server.pem: {said}, so nobody will trust it; ")
+    assert lines[1].startswith("bus ready")
+    assert await shown_certificate(bus)
+
+
+def make_valid(certificates: Path, start: str, end: str) -> None:
+    """Put a certificate for the same key there that is valid between these times; only `openssl ca` can make it."""
+    folder, key = certificates, certificates / "server.key"
+    config, request = folder / "ca.cnf", folder / "request"
+    config.write_text(
+        f"[ca]\ndefault_ca=own\n[own]\ndatabase={folder}/index\nrand_serial=yes\ndefault_md=sha256\npolicy=any\n"
+        f"new_certs_dir={folder}\n[any]\ncommonName=supplied\n[req]\ndistinguished_name=nobody\n[nobody]\n"
+    )
+    (folder / "index").touch()
+    ask = ["openssl", "req", "-new", "-config", config, "-key", key, "-subj", "/CN=localhost", "-out", request]
+    sign = ["openssl", "ca", "-selfsign", "-batch", "-config", config, "-keyfile", key, "-in", request, "-notext"]
+    for command in (ask, [*sign, "-startdate", start, "-enddate", end, "-out", folder / "server.pem"]):
+        subprocess.run(command, check=True, capture_output=True, timeout=30)
 
 
 # Those who speak badly, or not at all

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection
 
-from .forwarded import Network, is_in
+from .forwarded import Network, is_in, sending_host
 from .problems import Unavailable, problem_json
 
 FIRST_WORD = 10.0
@@ -39,15 +39,17 @@ class Acceptor:
         """Make the protocol of one more connection."""
         return _Connection(self)
 
-    def take(self, host: str) -> None:
-        """Count one more connection of a host.
+    def take(self, peer: str) -> str:
+        """Count one more connection, from this address; return the host that it counts for.
 
         Raises:
             Unavailable: It has too many.
         """
-        if self._connections[host] >= self._most and not is_in(host, self._proxies):
+        host = sending_host(peer, (), trusted=())
+        if self._connections[host] >= self._most and not is_in(peer, self._proxies):
             raise Unavailable(f"your host has {self._most} connections, as many as it may; close some")
         self._connections[host] += 1
+        return host
 
     def let_go(self, host: str) -> None:
         """Count one less."""
@@ -68,14 +70,12 @@ class _Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a server makes no others
         peer = transport.get_extra_info("peername")
-        host = peer[0] if peer else ""
         try:
-            self._acceptor.take(host)
+            self._host = self._acceptor.take(peer[0] if peer else "")
         except Unavailable as problem:
             transport.write(_refusal(problem))
             transport.close()
             return
-        self._host = host
         self._silent = asyncio.get_running_loop().call_later(FIRST_WORD, transport.abort)
         self._protocol = self._acceptor.protocol()
         self._protocol.connection_made(transport)

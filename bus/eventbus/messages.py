@@ -11,7 +11,7 @@ Position = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Prefetch = Annotated[int, Meta(ge=1, le=10_000)]
 Delay = Annotated[float, Meta(ge=0, le=24 * 60 * 60)]
 Names = Annotated[list[str], Meta(max_length=100)]  # every event is held against each of them
-GroupName = Annotated[str, Meta(pattern=r"^[!-~]([ -~]{0,98}[!-~])?$")]
+GroupName = Annotated[str, Meta(pattern=r"^[!-~]([ -~]{0,98}[!-~])?\Z")]
 
 
 class Identify(msgspec.Struct, frozen=True, tag_field="action", tag="identify"):

@@ -67,6 +67,7 @@ def test_a_command_is_read_whatever_else_it_says(text: str, command: Command) ->
         ('{"action": "authenticate", "names": "check-*"}', "authenticate"),
         ('{"action": "authenticate", "group": ""}', "authenticate"),
         ('{"action": "authenticate", "group": " x"}', "authenticate"),
+        ('{"action": "authenticate", "group": "x\\n"}', "authenticate"),
         ('{"action": "authenticate", "group": "gr\u00fcn"}', "authenticate"),
         ('{"action": "authenticate", "prefetch": 0}', "authenticate"),
         ('{"action": "authenticate", "prefetch": 100000}', "authenticate"),

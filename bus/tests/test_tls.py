@@ -11,7 +11,7 @@ import signal
 import socket
 import ssl
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -467,3 +467,69 @@ def test_certificates_are_made_once_for_the_same_names(tmp_path: Path) -> None:
 def test_no_key_but_the_servers_is_left_and_strangers_cannot_read_it(certificates: Path) -> None:
     assert {path.name for path in certificates.iterdir()} == {"ca.pem", "names", "server.key", "server.pem"}
     assert (certificates / "server.key").stat().st_mode & 0o007 == 0
+
+
+def without_the_key(folder: Path, others: Path) -> None:
+    (folder / "server.key").unlink()
+
+
+def without_the_ca(folder: Path, others: Path) -> None:
+    (folder / "ca.pem").unlink()
+
+
+def with_the_key_of_others(folder: Path, others: Path) -> None:
+    shutil.copy(others / "server.key", folder)
+
+
+def with_the_ca_of_others(folder: Path, others: Path) -> None:
+    shutil.copy(others / "ca.pem", folder)
+
+
+@pytest.mark.parametrize("spoil", [without_the_key, without_the_ca, with_the_key_of_others, with_the_ca_of_others])
+async def test_certificates_that_do_not_fit_are_made_anew(
+    start: StartBus, certificates: Path, tmp_path: Path, spoil: Callable[[Path, Path], None]
+) -> None:
+    spoil(certificates, make_certificates(tmp_path / "others"))
+
+    make_certificates(certificates)
+
+    bus = await start(open_log("memory:"), tls=open_tls(Settings.from_env(settings(certificates))))
+    await handshake(bus, ssl.create_default_context(cafile=certificates / "ca.pem"))
+
+
+def test_names_and_addresses_are_told_apart(tmp_path: Path) -> None:
+    given = ["10.0.0.5", "10.0.0.5.example.com", "bus1.2.3.4x.example.com", "fd00::5", "*.example.com", "my_host"]
+
+    text = subprocess.check_output(
+        [
+            "openssl",
+            "x509",
+            "-noout",
+            "-ext",
+            "subjectAltName",
+            "-in",
+            make_certificates(tmp_path, *given) / "server.pem",
+        ],
+        text=True,
+    )
+
+    assert {name.strip() for name in text.splitlines()[1].split(",")} >= {
+        "IP Address:10.0.0.5",
+        "DNS:10.0.0.5.example.com",
+        "DNS:bus1.2.3.4x.example.com",
+        "IP Address:FD00:0:0:0:0:0:0:5",
+        "DNS:*.example.com",
+        "DNS:my_host",
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["x y", "a,DNS:evil", "${ENV::HOME}", "", "192.168.1.20:3001", "[::1]", "fe80::1%eth0"]
+)
+def test_what_is_neither_a_name_nor_an_address_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
+    done = subprocess.run([MAKE_CERTIFICATES, tmp_path / "new", name], capture_output=True, text=True, timeout=30)
+
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"'{name}' is neither a name nor an address")
+    assert (done.stderr + done.stdout).count("\n") == 1
+    assert not (tmp_path / "new").exists()

@@ -8,6 +8,7 @@ import resource
 import signal
 import socket
 import sqlite3
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -293,6 +294,31 @@ async def test_a_log_that_another_program_holds_does_not_keep_it_from_ending_in_
         assert time.monotonic() - start < 4
         with suppress(ClientConnectionError):
             assert (await waiting).status == 503
+    assert "Traceback" not in bus.output
+
+
+HANGING_READS = """
+import time
+from eventbus.__main__ import main
+from eventbus.log import sqlite
+sqlite._select = lambda *_: print("reading", flush=True) or time.sleep(60)
+main()
+"""
+
+
+async def test_a_disk_that_does_not_answer_does_not_keep_it_from_ending_in_time(run: StartProcess) -> None:
+    bus = await run()
+    await bus.publish("hi", service="the-service")
+    await bus.stop()
+    bus = await run(prefix=[sys.executable, "-c", HANGING_READS])
+    waiting = asyncio.create_task(bus.events())
+    await bus.said("reading")
+    start = time.monotonic()
+
+    assert await bus.stop() == 0
+    assert time.monotonic() - start < 4
+    with suppress(ClientConnectionError):
+        await waiting
     assert "Traceback" not in bus.output
 
 

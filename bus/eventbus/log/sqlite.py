@@ -232,7 +232,7 @@ class SqliteLog:
 
     async def close(self) -> None:
         await self._committer.close()
-        self._reader_thread.shutdown()
+        await asyncio.to_thread(self._reader_thread.shutdown)  # the disk may be long in answering
         self._opened.close()
 
     def _store(self, db: sqlite3.Connection, rows: Sequence[_Row]) -> list[Appended]:

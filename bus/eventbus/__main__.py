@@ -44,13 +44,16 @@ async def _serve(settings: Settings) -> None:
     expect_many_connections()
     runner = create_runner(app)
     await runner.setup()
+    servers: list[asyncio.Server] = []
     try:
-        servers = [await serve(runner, socket, settings=settings, tls=tls) for socket in sockets]
+        servers += [await serve(runner, socket, settings=settings, tls=tls) for socket in sockets]
         logger.info("bus ready at %s, log in %s", settings.public_url, settings.log)
         await _until_stopped(app, stop)
         logger.info("bus stopping")
         await _stop(runner, servers)
     finally:
+        for server in servers:
+            server.close()
         await runner.cleanup()
 
 

@@ -125,7 +125,8 @@ class GroupDelivery:
                 await asyncio.sleep(RETRY_READING)
             except Exception:
                 logger.exception("a defect of the bus, in group %s of %r", self.key[1], self.key[0])
-                self._part_from_all()
+                for outlet in self._outlets.values():
+                    outlet.failed()
                 await asyncio.sleep(RETRY_READING)
 
     async def _something_to_do(self) -> None:
@@ -234,9 +235,6 @@ class GroupDelivery:
     def _be_overtaken(self) -> None:
         """Retention took what was still to be done: part from all members; the next to come is told."""
         self._overtaken = True
-        self._part_from_all()
-
-    def _part_from_all(self) -> None:
         for outlet in self._outlets.values():
             outlet.overtaken()
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 from .config import ConfigError
+
+NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 BACKLOG = 128  # connections that may wait to be accepted
 
@@ -27,7 +29,7 @@ def listen(host: str, port: int, *, setting: str) -> list[socket.socket]:
         try:
             sockets.append(socket.create_server(address, family=family, backlog=BACKLOG))
         except OSError as error:
-            if error.errno != errno.EADDRNOTAVAIL:  # a name may stand for addresses that this machine lacks
+            if error.errno not in NOT_HERE:  # a name may stand for addresses that this machine lacks
                 _close(sockets)
                 raise _refusal(error, host, port, setting) from None
     if not sockets:
@@ -35,10 +37,13 @@ def listen(host: str, port: int, *, setting: str) -> list[socket.socket]:
     return sockets
 
 
-def _addresses(host: str, port: int) -> Iterator[tuple[socket.AddressFamily, tuple[str, int]]]:
-    for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        if family in (socket.AF_INET, socket.AF_INET6):
-            yield family, (str(address[0]), port)
+def _addresses(host: str, port: int) -> Iterable[tuple[socket.AddressFamily, tuple[str, int]]]:
+    found = [
+        (family, (str(address[0]), port))
+        for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        if family in (socket.AF_INET, socket.AF_INET6)
+    ]
+    return dict.fromkeys(found)  # a hosts file may name an address twice
 
 
 def _refusal(error: OSError, host: str, port: int, setting: str) -> ConfigError:

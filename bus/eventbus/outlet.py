@@ -31,6 +31,9 @@ class Outlet(Protocol):
     def overtaken(self) -> None:
         """Part from the other side: retention took what it had not got yet. When it comes back, it is told so."""
 
+    def failed(self) -> None:
+        """Part from the other side: a defect of the bus keeps its events from it. When it comes back, it resumes."""
+
 
 class SocketOutlet:
     """One WebSocket, seen from the side that writes. Nothing here waits for the other side, but `drained`.
@@ -102,6 +105,10 @@ class SocketOutlet:
     def overtaken(self) -> None:
         """Say goodbye: what this subscriber had not got yet is gone. It is told how much when it comes back."""
         self.close(Close.TOOK_NOTHING, "retention passed your cursor")
+
+    def failed(self) -> None:
+        """Say goodbye: nothing more will come over this connection."""
+        self.close(Close.FAILED, "a defect of the bus; its log tells more")
 
     def hear(self) -> None:
         """The other side gave a sign of life."""

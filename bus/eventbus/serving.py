@@ -7,6 +7,7 @@ import logging
 import resource
 import signal
 from asyncio import sslproto
+from contextlib import suppress
 from socket import socket
 from ssl import SSLContext
 from typing import Any, cast
@@ -27,6 +28,9 @@ KEEP_ALIVE = 75.0
 
 TELL_EVERY = 10.0
 """Seconds between two lines about the same shortage."""
+
+MANY_FILES = 10_240
+"""As many as macOS lets a process have open."""
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -60,7 +64,7 @@ async def serve(
     """
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     # As many again as a host may have WebSockets, but never all that this program can have.
-    most = min(2 * share_of_a_host(settings.max_connections), files * 3 // 4)
+    most = min(2 * share_of_a_host(settings.max_connections), files * 3 // 4 if files > 0 else MANY_FILES)
     acceptor = Acceptor(cast(web.Server, runner.server), most=most, proxies=settings.trusted_proxies)
     timeout = FIRST_WORD if tls else None
     loop = asyncio.get_running_loop()
@@ -86,8 +90,10 @@ def stop_signal() -> asyncio.Event:
 
 def expect_many_connections() -> None:
     """Let this process have as many open files as it may, and bear it calmly when they are not enough."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MANY_FILES if most == resource.RLIM_INFINITY else most  # macOS says so, and does not mean it
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(wanted, allowed), most))
     asyncio.get_running_loop().set_exception_handler(_Shortages())
     # Each TLS connection has a buffer of this size as long as it lives, a quarter of a MiB if nothing is said; no TLS
     # record holds more than 16 KiB (RFC 8446, 5.1).

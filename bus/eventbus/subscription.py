@@ -62,7 +62,7 @@ class Subscription:
             pass  # it went away while it was behind: its connection's own task sees that too
         except Exception:
             logger.exception("a defect of the bus, while a subscriber caught up")
-            self.outlet.overtaken()  # it would wait for ever; when it comes back, it resumes
+            self.outlet.failed()  # it would wait for ever
 
     async def _read_on(self, log: Log) -> None:
         head = log.head

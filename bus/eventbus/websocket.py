@@ -128,7 +128,7 @@ class Connection:
             self.outlet.close(Close.FAILED, "the log cannot be written; connect again")
         except Exception:
             logger.exception("a defect of the bus, in a connection")
-            self.outlet.close(Close.FAILED, "a defect of the bus; its log tells more")
+            self.outlet.failed()
 
     async def _messages(self) -> AsyncIterator[WSMessage]:
         """Give what comes in; however fast that is, everybody else has a turn now and then."""

@@ -101,3 +101,25 @@ async def test_a_bus_whose_delivery_has_ended_does_not_go_on_as_if_nothing_were(
 
     with pytest.raises(ZeroDivisionError, match="a defect"):
         await _serve(settings)
+
+
+@pytest.mark.parametrize("group", [{}, {"group": "g"}], ids=["alone", "in a group"])
+async def test_one_whose_events_a_defect_keeps_back_is_told_that_the_bus_failed(
+    start: StartBus, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, group: dict[str, str]
+) -> None:
+    log = open_log("memory:")
+    bus = await start(log)
+    await bus.publish("hi", service="the-service")
+    read = log.read
+
+    async def defect(**options: Any) -> Any:
+        raise ZeroDivisionError
+
+    async with bus.socket() as service:
+        monkeypatch.setattr(log, "read", defect)
+        await service.ask({"action": "authenticate", "credentials": "the-service", "after": 0, **group})
+
+        assert await service.close_code() == 1011
+        monkeypatch.setattr(log, "read", read)
+    assert "a defect of the bus" in caplog.text
+    caplog.clear()

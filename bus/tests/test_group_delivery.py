@@ -195,6 +195,9 @@ class FullOutlet:
     def break_down(self) -> None:
         self._drained.set_exception(ConnectionResetError())
 
+    def failed(self) -> None:
+        raise AssertionError
+
     def overtaken(self) -> None:
         raise AssertionError("nothing is gone")
 

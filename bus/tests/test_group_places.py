@@ -53,6 +53,9 @@ class Outlet:
     async def drained(self) -> None:
         pass
 
+    def failed(self) -> None:
+        raise AssertionError
+
     def overtaken(self) -> None:
         self.full = True  # as a connection that says goodbye is
         self.parted.set()

@@ -38,6 +38,9 @@ class Outlet:
         self._gone = False
         self.was_overtaken = False
 
+    def failed(self) -> None:
+        raise AssertionError
+
     def overtaken(self) -> None:
         self.was_overtaken = True
         self._written.set()

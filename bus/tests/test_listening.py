@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from bus_under_test import free_port
@@ -46,3 +48,23 @@ def test_whatever_else_the_system_refuses_is_named(monkeypatch: pytest.MonkeyPat
 
     with pytest.raises(ConfigError, match="SERVER_PORT=80: Permission denied; set others"):
         listen("127.0.0.1", 80, setting="HTTP_EVENTBUS_SERVER")
+
+
+def test_localhost_may_be_named_twice_and_have_an_address_of_a_kind_that_is_switched_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    port, real = free_port(), socket.create_server
+    found = [(socket.AF_INET6, "::1"), (socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "127.0.0.1")]
+
+    def create_server(address: tuple[str, int], **options: Any) -> socket.socket:
+        if address[0] == "::1":
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+        return real(address, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(f, None, None, None, (a, port)) for f, a in found])
+    monkeypatch.setattr(socket, "create_server", create_server)
+
+    [listening] = listen("localhost", port, setting="HTTP_EVENTBUS_SERVER")
+
+    assert listening.getsockname() == ("127.0.0.1", port)
+    listening.close()

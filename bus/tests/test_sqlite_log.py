@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from bus_under_test import PATIENCE
 from eventbus.config import ConfigError
 from eventbus.event import Draft
 from eventbus.log import TRIM_STEP, Publisher, open_log, tail
@@ -304,6 +307,67 @@ async def test_it_makes_no_difference_whether_an_event_is_in_memory(
         assert [event.content.name for event in await read()] == [f"hi-{seq - 1}" for seq in range(after + 1, 11)]
         assert [event.seq for event in await read(address="client-0")] == [s for s in range(1, 11, 2) if s > after]
         assert [event.seq for event in await read(names=Patterns(["hi-9"]))] == [10][: after < 10]
+
+
+class HeldAtCommit:
+    """A database that takes its time with the next commit."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self.reached = threading.Event()
+        self.goes_on = threading.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._db, name)
+
+    def execute(self, statement: str, *values: Any) -> Any:
+        if statement == "COMMIT":
+            self.reached.set()
+            self.goes_on.wait(PATIENCE)
+        return self._db.execute(statement, *values)
+
+
+async def is_told_or_gets(log: SqliteLog) -> bool:
+    """Does a client that has nothing yet get what is for it, or hear that it is gone?"""
+    events = await log.read(after=0, limit=100, address="client-anna")
+    return len(events) == 3 or await log.has_lost(after=0, address="client-anna")
+
+
+async def with_events_for_anna(reopen: Callable[[], Awaitable[SqliteLog]]) -> SqliteLog:
+    log = await reopen()
+    await log.keep_identities({"client-anna": time.time() + 1000}, now=0)
+    for _ in range(3):
+        await append(log, context={"identifier": "client-anna"})
+    return log
+
+
+async def test_a_client_misses_nothing_unknowingly_while_a_trim_is_committed(
+    reopen: Callable[[], Awaitable[SqliteLog]],
+) -> None:
+    log = await with_events_for_anna(reopen)
+    held = HeldAtCommit(log._writer)
+    log._committer._db = held  # type: ignore[assignment]
+    trimming = asyncio.create_task(log.trim(keep=0, since=""))
+    await asyncio.to_thread(held.reached.wait, PATIENCE)
+
+    assert await is_told_or_gets(log)
+
+    held.goes_on.set()
+    await trimming
+    assert await is_told_or_gets(log)
+    assert not await log.has_lost(after=3, address="client-anna")
+    assert not await log.has_lost(after=0, address="client-bert")
+
+
+async def test_a_client_misses_nothing_unknowingly_if_a_trim_fails(
+    reopen: Callable[[], Awaitable[SqliteLog]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = await with_events_for_anna(reopen)
+    monkeypatch.setattr("eventbus.log.sqlite._FORGET", "UPDATE nothing SET upto = :upto")
+    with pytest.raises(Unavailable):
+        await log.trim(keep=0, since="")
+
+    assert await is_told_or_gets(log)
 
 
 async def test_a_link_is_no_second_log(tmp_path: Path, path: Path) -> None:

@@ -55,6 +55,12 @@ UPDATE identities
 SET lost = (SELECT max(seq) FROM events WHERE identifier = address AND seq <= :upto)
 WHERE address IN (SELECT identifier FROM events WHERE seq <= :upto)
 """
+_LOST = """
+SELECT max(
+    coalesce((SELECT lost FROM identities WHERE address = ?), 0),
+    coalesce((SELECT max(seq) FROM events WHERE identifier = ? AND seq <= ?), 0)
+)
+"""
 _FORGET_IDENTITIES = """
 DELETE FROM identities
 WHERE address IN (SELECT address FROM identities WHERE expires < ? ORDER BY expires LIMIT ?)
@@ -173,9 +179,11 @@ class SqliteLog:
         await self._head.wait_beyond(seq)
 
     async def has_lost(self, *, after: int, address: str | None = None) -> bool:
-        if address is None or after >= self.trimmed:
-            return after < self.trimmed
-        lost: int | None = await self._read(_one, "SELECT lost FROM identities WHERE address = ?", address)
+        trimmed = self.trimmed
+        if address is None or after >= trimmed:
+            return after < trimmed
+        # In one statement: what goes is counted as lost by the commit that takes it, and is passed over before that.
+        lost: int | None = await self._read(_one, _LOST, address, address, trimmed)
         return after < (lost or 0)
 
     async def trim(self, *, keep: int | None, since: str) -> bool:
@@ -325,7 +333,7 @@ def _newest(db: sqlite3.Connection) -> int:
     return newest
 
 
-def _one(db: sqlite3.Connection, query: str, *values: str) -> Any:
+def _one(db: sqlite3.Connection, query: str, *values: str | int) -> Any:
     """Return the one value that a query finds; None if it finds no row."""
     row = db.execute(query, values).fetchone()
     return row[0] if row else None

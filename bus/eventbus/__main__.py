@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from .app import TASKS, create_app
+from .app import TASKS, create_app, protocol_of
 from .config import ConfigError, Settings
 from .listening import listen
 from .log import open_log
@@ -46,7 +46,7 @@ async def _serve(settings: Settings) -> None:
     await runner.setup()
     servers: list[asyncio.Server] = []
     try:
-        servers += [await serve(runner, socket, settings=settings, tls=tls) for socket in sockets]
+        servers += [await serve(protocol_of(runner), socket, settings=settings, tls=tls) for socket in sockets]
         logger.info("bus ready at %s, log in %s", settings.public_url, settings.log)
         await _until_stopped(app, stop)
         logger.info("bus stopping")

@@ -15,17 +15,21 @@ FIRST_WORD = 10.0
 READ_AT_ONCE = 64 * 1024  # bytes
 
 
+Switch = Callable[[asyncio.Protocol], None]
+"""Lets another protocol speak with the other side of a connection from now on."""
+
+
 class Acceptor:
     """Makes the protocol of each connection.
 
     Args:
-        protocol: Makes what speaks with the other side.
+        protocol: Makes what speaks with the other side of a connection at first.
         most: Connections that one host may have.
         proxies: Where web servers may stand that speak for others: they may have any number.
     """
 
     def __init__(
-        self, protocol: Callable[[], asyncio.Protocol], *, most: int, proxies: Collection[Network] = ()
+        self, protocol: Callable[[Switch], asyncio.Protocol], *, most: int, proxies: Collection[Network] = ()
     ) -> None:
         self.protocol = protocol
         # One for all connections: what arrives is taken out at once. asyncio would get a quarter of a MiB from the
@@ -63,12 +67,14 @@ class _Connection(asyncio.BufferedProtocol):
 
     def __init__(self, acceptor: Acceptor) -> None:
         self._acceptor = acceptor
+        self._transport: asyncio.Transport
         self._protocol: asyncio.Protocol | None = None
         self._host = ""
         self._silent: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a server makes no others
+        self._transport = transport
         peer = transport.get_extra_info("peername")
         try:
             self._host = self._acceptor.take(peer[0] if peer else "")
@@ -77,8 +83,12 @@ class _Connection(asyncio.BufferedProtocol):
             transport.close()
             return
         self._silent = asyncio.get_running_loop().call_later(FIRST_WORD, transport.abort)
-        self._protocol = self._acceptor.protocol()
-        self._protocol.connection_made(transport)
+        self.go_on_with(self._acceptor.protocol(self.go_on_with))
+
+    def go_on_with(self, protocol: asyncio.Protocol) -> None:
+        """See `Switch`."""
+        self._protocol = protocol
+        protocol.connection_made(self._transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._silent:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from typing import cast
 
 from aiohttp import web
 
+from .accepting import Switch
 from .admission import Admission
 from .config import Settings
 from .cors import Cors
+from .fast_path import FastPath
 from .group_delivery import Groups
 from .http_api import HttpApi
 from .hub import Hub
@@ -26,6 +29,10 @@ from .websocket import WebSocketApi
 
 TASKS = web.AppKey("TASKS", list[asyncio.Task[None]])
 """What runs as long as the app; if one of them ends, the app is broken."""
+
+
+FAST_PATH = web.AppKey("FAST_PATH", FastPath)
+"""Answers plain requests before aiohttp sees them; absent if a setting says so."""
 
 
 def create_app(*, log: Log, services: Services | None = None, settings: Settings | None = None) -> web.Application:
@@ -55,6 +62,8 @@ def create_app(*, log: Log, services: Services | None = None, settings: Settings
         tasks = [asyncio.create_task(each) for each in forever]
         app[TASKS].extend(tasks)
         yield
+        if FAST_PATH in app:
+            await app[FAST_PATH].close()
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
@@ -69,6 +78,8 @@ def create_app(*, log: Log, services: Services | None = None, settings: Settings
 
     app = web.Application(middlewares=[answer_problems], client_max_size=settings.max_body)
     app[TASKS] = []
+    if settings.fast_path:
+        app[FAST_PATH] = FastPath(api=http, cors=cors, settings=settings)
     app.on_response_prepare.append(cors.add_headers)
     app.cleanup_ctx.append(background)
     app.on_shutdown.append(drain)
@@ -80,3 +91,9 @@ def create_app(*, log: Log, services: Services | None = None, settings: Settings
     app.router.add_get("/healthz", http.healthz)
     app.router.add_get("/readyz", http.readyz)
     return app
+
+
+def protocol_of(runner: web.AppRunner) -> Callable[[Switch], asyncio.Protocol]:
+    """Return what makes the protocol that speaks with the other side of a connection to a runner's app."""
+    server = cast(web.Server, runner.server)
+    return runner.app[FAST_PATH].before(server) if FAST_PATH in runner.app else lambda _: server()

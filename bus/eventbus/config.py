@@ -55,6 +55,7 @@ class Settings:
         ack_wait: Seconds a member of a group has to ack an event.
         max_deliveries: Deliveries of an event to a group, after which it becomes a dead letter.
         deduplication_seconds: Seconds within which a repeated id is a duplicate, if its event is kept so long.
+        fast_path: Whether plain requests to publish take a short cut past the web server.
         retention_events: Events that the log keeps; 0 if all.
         retention_seconds: Seconds that the log keeps an event; 0 if for ever.
     """
@@ -86,6 +87,7 @@ class Settings:
     deduplication_seconds: float = 24 * 60 * 60.0
     retention_events: int = 1_000_000
     retention_seconds: float = 7 * 24 * 60 * 60.0
+    fast_path: bool = True
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
@@ -136,6 +138,7 @@ class Settings:
             deduplication_seconds=env.seconds("EVENTBUS_DEDUPLICATION_SECONDS", 24 * 60 * 60.0),
             retention_events=env.whole_number("EVENTBUS_RETENTION_EVENTS", 1_000_000, unit="events", least=0),
             retention_seconds=env.seconds("EVENTBUS_RETENTION_SECONDS", 7 * 24 * 60 * 60.0, or_none=True),
+            fast_path=env.switch("EVENTBUS_FAST_PATH", default=True),
         )
 
     @property
@@ -202,6 +205,12 @@ class _Reader:
             zero = ", or 0 for no limit" if or_none else ""
             raise self._wrong(name, value, f"expected a number of seconds, {SHORTEST} or more{zero}")
         return float(value)
+
+    def switch(self, name: str, *, default: bool) -> bool:
+        value = self.text(name, "on" if default else "off")
+        if value not in ("on", "off"):
+            raise self._wrong(name, value, "expected on or off")
+        return value == "on"
 
     def url(self, name: str, default: str, *, scheme: str) -> str:
         value = self.text(name, default)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from aiohttp import web
+from multidict import CIMultiDictProxy
 
 MAX_AGE = 7200
 """Seconds that a browser may keep a preflight's answer; no browser keeps it longer."""
@@ -18,16 +19,21 @@ class Cors:
     def __init__(self, origins: frozenset[str]) -> None:
         self._origins = origins
 
-    def refuses(self, request: web.Request) -> bool:
-        """Does the request come from a page that is not allowed? Programs other than browsers send no origin."""
-        return not self._origins.issuperset(request.headers.getall("Origin", []))
+    def refuses(self, headers: CIMultiDictProxy[str]) -> bool:
+        """Does a request come from a page that is not allowed? Programs other than browsers send no origin."""
+        return not self._origins.issuperset(headers.getall("Origin", []))
+
+    def headers(self, headers: CIMultiDictProxy[str]) -> dict[str, str]:
+        """Make what lets the page read the answer to a request that has these headers."""
+        allowed = {"Vary": "Origin"}
+        if "Origin" in headers and not self.refuses(headers):
+            allowed["Access-Control-Allow-Origin"] = headers["Origin"]
+            allowed["Access-Control-Expose-Headers"] = "Retry-After"
+        return allowed
 
     async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         """Let the page read the response: on errors too, or the browser hides them."""
-        response.headers["Vary"] = "Origin"
-        if "Origin" in request.headers and not self.refuses(request):
-            response.headers["Access-Control-Allow-Origin"] = request.headers["Origin"]
-            response.headers["Access-Control-Expose-Headers"] = "Retry-After"
+        response.headers.update(self.headers(request.headers))
 
     async def preflight(self, request: web.Request) -> web.Response:
         """OPTIONS: tell a browser what a page may send; without an allowed origin it will send nothing."""
@@ -36,4 +42,4 @@ class Cors:
             "Access-Control-Allow-Headers": "Content-Type, Authorization",
             "Access-Control-Max-Age": str(MAX_AGE),
         }
-        return web.Response(status=204, headers={} if self.refuses(request) else headers)
+        return web.Response(status=204, headers={} if self.refuses(request.headers) else headers)

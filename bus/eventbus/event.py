@@ -7,10 +7,10 @@ is not decided here.
 from __future__ import annotations
 
 import re
-import secrets
 import time
 from functools import lru_cache
 from itertools import accumulate
+from random import Random
 
 import msgspec
 
@@ -19,6 +19,7 @@ from .problems import NotAnEvent, NotJson, TooLarge
 MAX_DEPTH = 64
 """How deep `data` may be nested: RFC 8259, 9 lets a parser set a limit, and many programs stop not far above."""
 
+_random = Random()  # noqa: S311 - no secret; the system's own random numbers would cost a call for each event
 _NAME = re.compile(r"[A-Za-z0-9._:-]{1,200}")
 _ID = re.compile(r"[!-~]{1,128}")
 # Deeper than this, reading alone could exhaust the stack of a parser.
@@ -30,7 +31,8 @@ _NO_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
 def new_id() -> str:
     """Make a UUIDv7: random, and sorted by the time it was made (RFC 9562, 5.7)."""
     milliseconds = time.time_ns() // 1_000_000
-    value = milliseconds << 80 | 0x7 << 76 | secrets.randbits(12) << 64 | 0b10 << 62 | secrets.randbits(62)
+    random = _random.getrandbits(74)
+    value = milliseconds << 80 | 0x7 << 76 | random >> 62 << 64 | 0b10 << 62 | random & (1 << 62) - 1
     digits = f"{value:032x}"  # by hand, as it is done for each event: `uuid.UUID` takes three times as long
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 

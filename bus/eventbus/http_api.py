@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-import msgspec
 from aiohttp import web
+from msgspec.json import encode
+from multidict import CIMultiDictProxy
 
 from .forwarded import Network
 from .incoming import names_within, read_body, sender, size_of_body, whole_number
@@ -29,11 +30,12 @@ class HttpApi:
         proxies: Where web servers may stand that speak for others.
 
     Attributes:
+        publishing: As above.
         draining: True once the bus is about to stop: it takes nothing more.
     """
 
     def __init__(self, *, publishing: Publishing, log: Log, services: Services, proxies: Collection[Network]) -> None:
-        self._publishing = publishing
+        self.publishing = publishing
         self._log = log
         self._services = services
         self._proxies = proxies
@@ -43,38 +45,44 @@ class HttpApi:
         """POST /: answer once the event is durable; delivery follows the log."""
         if self.draining:
             raise Unavailable("the bus is stopping; send the event again, with the same id")
-        service = self._service(request) if "Authorization" in request.headers else None
-        host = sender(request, trusted_proxies=self._proxies)
-        with self._publishing.room(size_of_body(request), service, host=host):
-            body = await read_body(request)
-            if is_batch(body):
-                appended = await self._publishing.publish_batch(body, service, host=host)
-                return _json({"events": [_receipt(each) for each in appended]})
-            return _json(_receipt(await self._publishing.publish(body, service, host=host)))
+        service, host = self.publisher(request.headers), sender(request, trusted_proxies=self._proxies)
+        with self.publishing.room(size_of_body(request), service, host=host):
+            return _json(await self.publish_body(await read_body(request), service, host=host))
+
+    async def publish_body(self, body: bytes, service: Service | None, *, host: str) -> bytes:
+        """Publish the event, or the batch of events, that a body holds; return the answer as JSON."""
+        if is_batch(body):
+            appended = await self.publishing.publish_batch(body, service, host=host)
+            return encode({"events": [_receipt(each) for each in appended]})
+        return encode(_receipt(await self.publishing.publish(body, service, host=host)))
 
     async def read(self, request: web.Request) -> web.Response:
         """GET /events: what the log holds, for services."""
-        service = self._service(request)
+        service = self._service(request.headers)
         after, limit = whole_number(request, "after", 0), whole_number(request, "limit", 100)
         names, address = names_within(request, service.subscribe), request.query.get("identifier")
         events = await self._log.read(after=after, limit=min(limit, 1000), names=names, address=address)
-        return web.Response(body=b"[%b]" % b",".join([event.json for event in events]), content_type="application/json")
+        return _json(b"[%b]" % b",".join([event.json for event in events]))
 
     async def healthz(self, _request: web.Request) -> web.Response:
         """GET /healthz: the process lives."""
-        return _json({"status": "alive"})
+        return _json(encode({"status": "alive"}))
 
     async def readyz(self, _request: web.Request) -> web.Response:
         """GET /readyz: the log can be written."""
         if self.draining:
             raise Unavailable("the bus is stopping")
         await self._log.check()
-        return _json({"status": "ready"})
+        return _json(encode({"status": "ready"}))
 
-    def _service(self, request: web.Request) -> Service:
+    def publisher(self, headers: CIMultiDictProxy[str]) -> Service | None:
+        """Find out which service sends a request; None for a client, which says nothing in its headers."""
+        return self._service(headers) if "Authorization" in headers else None
+
+    def _service(self, headers: CIMultiDictProxy[str]) -> Service:
         """Find the service by ``TOKEN``, as in 2014, or ``Bearer TOKEN`` (RFC 6750, 2.1)."""
-        headers = request.headers.getall("Authorization", [])
-        authorization = headers[0] if len(headers) == 1 else ""
+        given = headers.getall("Authorization", [])
+        authorization = given[0] if len(given) == 1 else ""
         scheme, _, rest = authorization.partition(" ")
         token = rest.strip() if scheme.lower() == "bearer" else authorization
         service = self._services.with_token(token)
@@ -83,8 +91,8 @@ class HttpApi:
         return service
 
 
-def _json(value: object) -> web.Response:
-    return web.Response(body=msgspec.json.encode(value), content_type="application/json")
+def _json(body: bytes) -> web.Response:
+    return web.Response(body=body, content_type="application/json")
 
 
 def _receipt(appended: Appended) -> dict[str, str | int | bool]:

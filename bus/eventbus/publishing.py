@@ -135,8 +135,9 @@ class Publishing:
             TooFast: A client, or all of a host.
             Unavailable: The log cannot take it now.
         """
-        counted = Counter(publisher.scope for _, publisher in entries if publisher.source == CLIENT)
-        self._rate.take(counted, host=host)
+        counted = Counter([publisher.scope for _, publisher in entries if publisher.source == CLIENT])
+        if counted:
+            self._rate.take(counted, host=host)
         try:
             return await self._log.append(entries)
         except Unavailable:

@@ -7,15 +7,16 @@ import logging
 import resource
 import signal
 from asyncio import sslproto
+from collections.abc import Callable
 from contextlib import suppress
 from socket import socket
 from ssl import SSLContext
-from typing import Any, cast
+from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from .accepting import FIRST_WORD, Acceptor
+from .accepting import FIRST_WORD, Acceptor, Switch
 from .config import Settings
 from .listening import BACKLOG
 from .seats import share_of_a_host
@@ -52,12 +53,16 @@ def create_runner(app: web.Application) -> web.AppRunner:
 
 
 async def serve(
-    runner: web.AppRunner, listening: socket, *, settings: Settings, tls: SSLContext | None = None
+    protocol: Callable[[Switch], asyncio.Protocol],
+    listening: socket,
+    *,
+    settings: Settings,
+    tls: SSLContext | None = None,
 ) -> asyncio.Server:
-    """Let a runner's app take the connections that come to a socket.
+    """Take the connections that come to a socket.
 
     Args:
-        runner: Set up.
+        protocol: Makes what speaks with the other side of a connection at first.
         listening: Of a port.
         settings: Limits.
         tls: How to encrypt, if at all.
@@ -65,7 +70,7 @@ async def serve(
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     # As many again as a host may have WebSockets, but never all that this program can have.
     most = min(2 * share_of_a_host(settings.max_connections), files * 3 // 4 if files > 0 else MANY_FILES)
-    acceptor = Acceptor(cast(web.Server, runner.server), most=most, proxies=settings.trusted_proxies)
+    acceptor = Acceptor(protocol, most=most, proxies=settings.trusted_proxies)
     timeout = FIRST_WORD if tls else None
     loop = asyncio.get_running_loop()
     return await loop.create_server(acceptor, sock=listening, backlog=BACKLOG, ssl=tls, ssl_handshake_timeout=timeout)

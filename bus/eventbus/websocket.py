@@ -46,7 +46,7 @@ class WebSocketApi:
 
     async def connect(self, request: web.Request) -> web.StreamResponse:
         """GET /ws: speak with the other side until one of both hangs up."""
-        if self._cors.refuses(request):
+        if self._cors.refuses(request.headers):
             raise NotAllowed(f"pages from {request.headers['Origin']} may not connect; see EVENTBUS_ALLOWED_ORIGINS")
         if self._draining:
             raise Unavailable("the bus is stopping; connect again")

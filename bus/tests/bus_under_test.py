@@ -18,6 +18,9 @@ from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType
 ORIGIN = "http://localhost:3000"
 PATIENCE = 10  # seconds until a wait is a failure
 
+FAST_PATH = os.environ.get("EVENTBUS_FAST_PATH", "on") == "on"
+"""All tests pass with it and without."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -187,6 +190,7 @@ async def start_process(http: ClientSession, environ: Mapping[str, str], *, pref
     """Run `python -m eventbus` with these settings beside the environment's own; ready or not."""
     port = environ.get("HTTP_EVENTBUS_SERVER_PORT") or str(free_port())
     settings = {"HTTP_EVENTBUS_SERVER_HOST": "127.0.0.1", "HTTP_EVENTBUS_SERVER_PORT": port, **environ}
+    settings.setdefault("EVENTBUS_FAST_PATH", "on" if FAST_PATH else "off")
     process = await asyncio.create_subprocess_exec(
         *prefix,
         sys.executable,

@@ -7,14 +7,15 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from ssl import SSLContext
 from typing import Any
 
 import pytest
 from aiohttp import ClientSession, ClientTimeout, TCPConnector
-from bus_under_test import PATIENCE, Bus, BusProcess, StartBus, StartProcess, start_process
-from eventbus.app import create_app
+from bus_under_test import FAST_PATH, PATIENCE, Bus, BusProcess, StartBus, StartProcess, start_process
+from eventbus.app import create_app, protocol_of
 from eventbus.config import Settings
 from eventbus.log import Log, open_log, tail
 from eventbus.patterns import Patterns
@@ -70,11 +71,12 @@ async def start(http: ClientSession) -> AsyncIterator[StartBus]:
     async with AsyncExitStack() as stack:
 
         async def start(log: Log, settings: Any = None, *, tls: SSLContext | None = None) -> Bus:
+            settings = replace(settings or Settings(), fast_path=FAST_PATH)
             runner = create_runner(create_app(log=log, services=SERVICES, settings=settings))
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
             listening = socket.create_server(("127.0.0.1", 0))
-            server = await serve(runner, listening, settings=settings or Settings(), tls=tls)
+            server = await serve(protocol_of(runner), listening, settings=settings, tls=tls)
             stack.callback(server.close)
             host, port = listening.getsockname()
             return Bus(f"{'https' if tls else 'http'}://{host}:{port}", http)

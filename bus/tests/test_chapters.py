@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(eventbus.__file__).parent
 CHAPTERS = ("event", "routing", "log/memory", "hub", "http_api", "websocket", "app")
-EDGES = {"http_api", "websocket", "cors", "middleware", "incoming", "serving", "app", "__main__"}
+EDGES = {"http_api", "websocket", "cors", "middleware", "incoming", "fast_path", "serving", "app", "__main__"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

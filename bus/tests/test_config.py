@@ -36,6 +36,7 @@ def test_each_setting_is_read_from_its_variable() -> None:
             "EVENTBUS_MAX_EVENT": "1000",
             "EVENTBUS_MAX_BODY": "2000",
             "EVENTBUS_SEND_BUFFER": "3000",
+            "EVENTBUS_FAST_PATH": "off",
             "EVENTBUS_IDENTIFY_TIMEOUT": "0.5",
             "EVENTBUS_IDENTITY_LIFETIME": "60",
         }
@@ -48,6 +49,7 @@ def test_each_setting_is_read_from_its_variable() -> None:
     assert "check-domain" in settings.client_events
     assert "renew-domain" not in settings.client_events
     assert (settings.max_event, settings.max_body, settings.send_buffer) == (1000, 2000, 3000)
+    assert not settings.fast_path
     assert (settings.identify_timeout, settings.identity_lifetime) == (0.5, 60.0)
 
 
@@ -147,6 +149,7 @@ def test_origins_are_written_as_a_browser_writes_them(environ: dict[str, str], o
         ("EVENTBUS_CLIENT_EVENTS", "two words", "is no name pattern"),
         ("EVENTBUS_MAX_EVENT", "0", "expected a whole number of bytes, 1 or more"),
         ("EVENTBUS_MAX_BODY", "1MB", "expected a whole number of bytes"),
+        ("EVENTBUS_FAST_PATH", "no", "expected on or off"),
         ("EVENTBUS_SEND_BUFFER", "-5", "expected a whole number of bytes"),
         ("EVENTBUS_IDENTIFY_TIMEOUT", "0", "expected a number of seconds, 0.01 or more"),
         ("EVENTBUS_HEARTBEAT", "0.000000001", "expected a number of seconds, 0.01 or more"),

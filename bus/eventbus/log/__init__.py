@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Protocol
 
@@ -164,11 +164,13 @@ def open_log(url: str, *, window: float = WINDOW) -> Log:
     raise ConfigError(f"EVENTBUS_LOG={url}: expected memory:, sqlite:PATH or sqlite:PATH?sync=normal")
 
 
-def wanted(events: Iterable[Event], names: Patterns | None, address: str | None) -> Iterator[Event]:
+def wanted(events: Iterable[Event], names: Patterns | None, address: str | None) -> Iterable[Event]:
     """Give those of the events that have one of these names, and are for this client."""
-    for event in events:
-        if (names is None or event.name in names) and (address is None or event.identifier == address):
-            yield event
+    if names is not None:
+        events = (event for event in events if event.name in names)
+    if address is not None:
+        events = (event for event in events if event.identifier == address)
+    return events
 
 
 def take(events: Iterable[Event], limit: int) -> list[Event]:

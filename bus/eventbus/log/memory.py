@@ -53,7 +53,7 @@ class MemoryLog:
     async def read(
         self, *, after: int, limit: int, names: Patterns | None = None, address: str | None = None
     ) -> list[Event]:
-        kept = islice(self._events, max(0, after - self.trimmed), None)
+        kept = (self._events[index] for index in range(max(0, after - self.trimmed), len(self._events)))
         return take(wanted(kept, names, address), limit)
 
     async def wait_beyond(self, seq: int) -> None:

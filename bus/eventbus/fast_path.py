@@ -1,0 +1,267 @@
+"""A short cut for the one request that a busy bus gets thousands of times a second: a plain ``POST`` of events.
+
+aiohttp makes a request, a response, a task and many headers of it, which takes longer than all the rest together. Here
+the head that arrives is compared, as bytes, with those of earlier requests. If it is one of them, and the body is there
+too, the events are published as ever and the answer is written. Whatever is not fully understood goes to aiohttp from
+its first byte on, and the connection with it for good, so that one place knows HTTP.
+``EVENTBUS_FAST_PATH=off`` leaves everything to aiohttp.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from email.utils import formatdate
+
+from aiohttp import web
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http import SERVER_SOFTWARE, HttpProcessingError, HttpRequestParser, HttpVersion11
+from aiohttp.tcp_helpers import tcp_keepalive
+
+from .accepting import Switch
+from .config import Settings
+from .cors import Cors
+from .forwarded import sending_host
+from .http_api import HttpApi
+from .problems import Problem, problem_json
+from .routing import Service
+from .serving import KEEP_ALIVE
+
+MAX_HEADS = 1024
+MAX_HEAD = 2048  # bytes
+READ_AHEAD = 64 * 1024
+"""Bytes of further requests that may wait until the one before them is answered."""
+
+_OK = b"200 OK\r\nContent-Type: application/json"
+_CHANGE_THE_MEANING = ("Transfer-Encoding", "Content-Encoding", "Expect", "Upgrade", "TE", "Trailer")
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """What the head of a plain request says.
+
+    Attributes:
+        length: Bytes of the body.
+        service: Who publishes; None for a client.
+        forwarded: The ``X-Forwarded-For`` headers.
+        headers: Of any answer.
+    """
+
+    length: int
+    service: Service | None
+    forwarded: list[str]
+    headers: bytes
+
+
+class FastPath:
+    """Knows the heads of plain requests, and the connections that send nothing else.
+
+    Args:
+        api: Says who publishes, and publishes.
+        cors: Makes headers for browsers.
+        settings: Limits, and who is trusted to speak for others.
+    """
+
+    def __init__(self, *, api: HttpApi, cors: Cors, settings: Settings) -> None:
+        self.api = api
+        self.proxies = settings.trusted_proxies
+        self.connections: set[_PlainRequests] = set()
+        self._cors = cors
+        self._max_body = settings.max_body
+        self._heads: dict[bytes, _Head | None] = {}
+
+    def before(self, server: web.Server) -> Callable[[Switch], asyncio.Protocol]:
+        """Return what makes the protocol of a connection: ours, and aiohttp's for everything else."""
+        return lambda switch: _PlainRequests(self, switch, server)
+
+    def head(self, block: bytes) -> _Head | None:
+        """Tell what a request's head says, up to and with its empty line; None if it is not plain."""
+        try:
+            return self._heads[block]
+        except KeyError:
+            pass
+        if len(block) > MAX_HEAD:
+            return None
+        if len(self._heads) >= MAX_HEADS:
+            self._heads.clear()
+        head = self._heads[block] = self._parse(block)
+        return head
+
+    def _parse(self, block: bytes) -> _Head | None:
+        if not block.count(b"\r\n") == block.count(b"\r") == block.count(b"\n"):
+            return None
+        loop = asyncio.get_running_loop()
+        parser = HttpRequestParser(BaseProtocol(loop), loop, 2**16)
+        try:
+            [(message, _)], _, _ = parser.feed_data(block)
+        except (HttpProcessingError, ValueError):
+            return None
+        headers = message.headers
+        lengths = headers.getall("Content-Length", [])
+        length = int(lengths[0]) if len(lengths) == 1 else 0
+        if (
+            message.version != HttpVersion11
+            or message.method != "POST"
+            or message.path not in ("/", "/events")
+            or any(name in headers for name in _CHANGE_THE_MEANING)
+            or message.should_close
+            or not 0 < length <= self._max_body
+        ):
+            return None
+        try:
+            service = self.api.publisher(headers)
+        except Problem:
+            return None
+        answer = self._cors.headers(headers) | {"Server": SERVER_SOFTWARE}
+        forwarded = headers.getall("X-Forwarded-For", [])
+        return _Head(length=length, service=service, forwarded=forwarded, headers=_lines(answer))
+
+    async def close(self) -> None:
+        """Close the connections; those that wait for an answer get it first."""
+        answering = [connection.answering for connection in self.connections if connection.answering]
+        if answering:
+            await asyncio.wait(answering)
+        for connection in list(self.connections):
+            connection.close()
+
+
+class _PlainRequests(asyncio.Protocol):
+    """Speaks with the other side as long as nothing but plain requests come.
+
+    One request is answered at a time, as aiohttp does it; what comes meanwhile waits.
+    """
+
+    def __init__(self, path: FastPath, switch: Switch, server: web.Server) -> None:
+        self._path = path
+        self._switch_to = switch
+        self._server = server
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport
+        self._peer = ""
+        self._waiting = b""
+        self._is_read = True  # what we write, by the other side
+        self._idle_since = self._loop.time()
+        self.answering: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a server makes no others
+        self._transport = transport
+        tcp_keepalive(transport)
+        peer = transport.get_extra_info("peername")
+        self._peer = peer[0] if peer else ""
+        self._path.connections.add(self)
+        self._idle = self._loop.call_later(KEEP_ALIVE, self._close_if_idle)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self._leave()
+
+    def pause_writing(self) -> None:
+        self._is_read = False
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._is_read = True
+        self._go_on()
+
+    def data_received(self, data: bytes) -> None:
+        if self.answering or not self._is_read:
+            self._waiting += data
+            if len(self._waiting) > READ_AHEAD:
+                self._transport.pause_reading()
+        else:
+            self._take(data)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._transport.close()
+
+    def _take(self, data: bytes) -> None:
+        """Answer the request that data begins with, or leave all to aiohttp."""
+        path, end_of_head = self._path, data.find(b"\r\n\r\n")
+        begin = end_of_head + 4
+        head = path.head(data[:begin]) if end_of_head >= 0 and not path.api.draining else None
+        if head is None or len(data) < begin + head.length:
+            self._hand_over(data)
+            return
+        end = begin + head.length
+        self._waiting = data[end:]
+        self.answering = self._loop.create_task(self._answer(head, data[:end], data[begin:end]))
+
+    async def _answer(self, head: _Head, request: bytes, body: bytes) -> None:
+        api, host = self._path.api, sending_host(self._peer, head.forwarded, trusted=self._path.proxies)
+        try:
+            with api.publishing.room(len(body), head.service, host=host):
+                answer = _answer(_OK, head, await api.publish_body(body, head.service, host=host))
+        except Problem as problem:
+            answer = _refusal(problem, head)
+        except Exception:  # a defect: aiohttp's handler meets it too, and says it
+            self.answering = None
+            self._hand_over(request + self._waiting)
+            return
+        self.answering = None
+        self._idle_since = self._loop.time()
+        if self._transport.is_closing():
+            return
+        self._transport.write(answer)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Take what waits, unless one is being answered, or the other side does not read its answers."""
+        if not self.answering and self._is_read:
+            if len(self._waiting) <= READ_AHEAD:
+                self._transport.resume_reading()
+            if self._waiting:
+                self._take(self._waiting)
+
+    def _hand_over(self, data: bytes) -> None:
+        self._leave()
+        if not self._transport.is_closing():
+            handler = self._server()
+            self._switch_to(handler)
+            handler.data_received(data)
+            self._transport.resume_reading()
+
+    def _leave(self) -> None:
+        self._path.connections.discard(self)
+        self._idle.cancel()
+
+    def _close_if_idle(self) -> None:
+        wait = self._idle_since + KEEP_ALIVE - self._loop.time()
+        if self.answering is None and wait <= 0:
+            self.close()
+        else:
+            self._idle = self._loop.call_later(max(wait, 1.0), self._close_if_idle)
+
+
+def _answer(kind: bytes, head: _Head, body: bytes) -> bytes:
+    return b"HTTP/1.1 %b\r\n%bContent-Length: %d\r\nDate: %b\r\n\r\n%b" % (kind, head.headers, len(body), _date(), body)
+
+
+def _refusal(problem: Problem, head: _Head) -> bytes:
+    status = problem.status
+    kind = f"{status.value} {status.phrase}\r\n".encode() + _lines(problem.headers)
+    body = problem_json(status=status, title=problem.title, detail=problem.detail)
+    return _answer(kind + b"Content-Type: application/problem+json", head, body)
+
+
+def _lines(headers: Mapping[str, str]) -> bytes:
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
+
+
+class _Clock:
+    """Writes the time as HTTP does (RFC 9110, 5.6.7), anew each second."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._text = b""
+
+    def __call__(self) -> bytes:
+        second = int(time.time())
+        if second != self._second:
+            self._second, self._text = second, formatdate(second, usegmt=True).encode()
+        return self._text
+
+
+_date = _Clock()

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -200,6 +201,29 @@ async def test_a_log_that_cannot_be_read_is_unavailable(reopen: Callable[[], Awa
 
     with pytest.raises(Unavailable, match="the log cannot be read: no such table"):
         await log.identity_expiry("client-anna")
+
+
+async def test_who_connects_does_not_wait_for_those_who_read_events(
+    reopen: Callable[[], Awaitable[SqliteLog]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on = Event()
+    monkeypatch.setattr(tail, "MAX_EVENTS", 0)
+    monkeypatch.setattr("eventbus.log.sqlite._select", lambda *_: goes_on.wait(5) and [])
+    log = await reopen()
+    await append(log)
+    await log.trim(keep=0, since="")
+    await append(log)
+    replays = [asyncio.create_task(log.read(after=0, limit=10)) for _ in range(100)]
+    await asyncio.sleep(0)  # by now they are waiting
+
+    async with asyncio.timeout(3):
+        assert await log.identity_expiry("client-anna") == 0
+        assert not await log.has_lost(after=0, address="client-anna")
+        assert await log.group_place(("everything", "g")) is None
+
+    assert not any(replay.done() for replay in replays)
+    goes_on.set()
+    assert await asyncio.gather(*replays) == [[]] * 100
 
 
 async def test_closing_finishes_what_is_under_way(reopen: Callable[[], Awaitable[SqliteLog]]) -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from functools import lru_cache, partial
 from itertools import chain
@@ -20,6 +18,7 @@ from ..problems import Unavailable
 from . import READ_BYTES, TRIM_STEP, WINDOW, Appended, Entry, GroupKey, take, wanted
 from .commits import Committer
 from .head import Head
+from .reader import Reader
 from .tail import Tail
 
 T = TypeVar("T")
@@ -118,10 +117,11 @@ class SqliteLog:
                 # By now it is a log, not somebody else's file: only from here on is it changed.
                 self._writer.execute("PRAGMA journal_mode = WAL")
                 self._writer.execute(f"PRAGMA synchronous = {sync}")
-                self._reader = opened.enter_context(closing(_connect(file)))
-                self._reader.execute("PRAGMA query_only = 1")
-                # The first read opens the file: later there may be too many others open.
-                self.epoch, self.trimmed = self._reader.execute("SELECT epoch, trimmed FROM meta").fetchone()
+                self.epoch, self.trimmed = self._writer.execute("SELECT epoch, trimmed FROM meta").fetchone()
+                # Whoever connects waits for a value or two, and not for all the events that others are reading.
+                self._values, self._events = (
+                    Reader(opened.enter_context(closing(_connect_to_read(file)))) for _ in range(2)
+                )
                 self._head = Head(_newest(self._writer))
                 self._tail = Tail(self.head)
             except sqlite3.Error as error:
@@ -130,7 +130,6 @@ class SqliteLog:
         self._failing = False  # since an append could not be written
         self._forgetting = False  # identities, in the next commit
         self._committer = Committer(self._writer, store=self._store, committed=self._committed)
-        self._reader_thread = ThreadPoolExecutor(1, "log-reader")  # the event loop never waits for the disk
 
     @property
     def head(self) -> int:
@@ -169,7 +168,7 @@ class SqliteLog:
         size = 0
         while start < upto and len(events) < limit and size < READ_BYTES:
             end = min(start + step, upto)
-            found = await self._read(_select, start, end, limit - len(events), names, address)
+            found = await self._events.ask(_select, start, end, limit - len(events), names, address)
             events += found
             size += sum(len(event.json) for event in found)
             start = end
@@ -183,7 +182,7 @@ class SqliteLog:
         if address is None or after >= trimmed:
             return after < trimmed
         # In one statement: what goes is counted as lost by the commit that takes it, and is passed over before that.
-        lost: int | None = await self._read(_one, _LOST, address, address, trimmed)
+        lost: int | None = await self._values.ask(_one, _LOST, address, address, trimmed)
         return after < (lost or 0)
 
     async def trim(self, *, keep: int | None, since: str) -> bool:
@@ -204,7 +203,7 @@ class SqliteLog:
         return await self._committer.commit(trim)
 
     async def group_place(self, group: GroupKey) -> bytes | None:
-        return await self._read(_one, "SELECT place FROM group_places WHERE service = ? AND name = ?", *group)
+        return await self._values.ask(_one, "SELECT place FROM group_places WHERE service = ? AND name = ?", *group)
 
     async def keep_group_places(self, places: Mapping[GroupKey, bytes]) -> None:
         rows = [(*group, place) for group, place in places.items()]
@@ -213,7 +212,9 @@ class SqliteLog:
         )
 
     async def identity_expiry(self, address: str) -> float:
-        expires: float | None = await self._read(_one, "SELECT expires FROM identities WHERE address = ?", address)
+        expires: float | None = await self._values.ask(
+            _one, "SELECT expires FROM identities WHERE address = ?", address
+        )
         return expires or 0.0
 
     async def keep_identities(self, expiries: Mapping[str, float], *, now: float) -> bool:
@@ -240,7 +241,8 @@ class SqliteLog:
 
     async def close(self) -> None:
         await self._committer.close()
-        await asyncio.to_thread(self._reader_thread.shutdown)  # the disk may be long in answering
+        await self._values.close()
+        await self._events.close()
         self._opened.close()
 
     def _store(self, db: sqlite3.Connection, rows: Sequence[_Row]) -> list[Appended]:
@@ -271,13 +273,6 @@ class SqliteLog:
         newest = max((each.seq for each in appended), default=0)
         self._head.advance(newest)
 
-    async def _read(self, query: Callable[..., T], *args: object) -> T:
-        loop = asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(self._reader_thread, query, self._reader, *args)
-        except sqlite3.Error as error:
-            raise Unavailable(f"the log cannot be read: {error}") from error
-
 
 def _lock(file: Path) -> IO[str]:
     """Keep a second bus off the file: each would miss what the other appends."""
@@ -293,6 +288,13 @@ def _lock(file: Path) -> IO[str]:
 
 def _connect(file: Path) -> sqlite3.Connection:
     return sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+
+
+def _connect_to_read(file: Path) -> sqlite3.Connection:
+    db = _connect(file)
+    db.execute("PRAGMA query_only = 1")
+    db.execute("SELECT epoch FROM meta").fetchone()  # opens the file: later there may be too many others open
+    return db
 
 
 def _make_tables(db: sqlite3.Connection) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
@@ -84,6 +84,10 @@ class Admission:
         self._identities = identities
         self._services = services
         self._rate = rate
+
+    def knows(self, authorization: Sequence[str]) -> bool:
+        """Are these Authorization headers those of a service?"""
+        return self._services.with_header(authorization) is not None
 
     async def identify(self, command: Identify, *, host: str) -> Admitted:
         """Give a client its identity back, or a new one; `host` is where it is.

@@ -80,12 +80,7 @@ class HttpApi:
         return self._service(headers) if "Authorization" in headers else None
 
     def _service(self, headers: CIMultiDictProxy[str]) -> Service:
-        """Find the service by ``TOKEN``, as in 2014, or ``Bearer TOKEN`` (RFC 6750, 2.1)."""
-        given = headers.getall("Authorization", [])
-        authorization = given[0] if len(given) == 1 else ""
-        scheme, _, rest = authorization.partition(" ")
-        token = rest.strip() if scheme.lower() == "bearer" else authorization
-        service = self._services.with_token(token)
+        service = self._services.with_header(headers.getall("Authorization", []))
         if service is None:
             raise NoRight("there is no Authorization header with a service's token; see the services file")
         return service

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -49,6 +49,12 @@ class Services:
             if hmac.compare_digest(known, given):
                 found = service
         return found
+
+    def with_header(self, values: Sequence[str]) -> Service | None:
+        """Find the service by its one Authorization header: ``TOKEN``, as in 2014, or ``Bearer TOKEN`` (RFC 6750, 2.1)."""
+        authorization = values[0] if len(values) == 1 else ""
+        scheme, _, rest = authorization.partition(" ")
+        return self.with_token(rest.strip() if scheme.lower() == "bearer" else authorization)
 
 
 def _encode(token: str) -> bytes:

@@ -19,7 +19,7 @@ from .incoming import sender
 from .messages import BadCommand, NotACommand, NotAuthenticated, decode_command, encode_answer
 from .outlet import CLOSING, SocketOutlet
 from .problems import BadParameter, NotAllowed, Unavailable
-from .seats import Seats
+from .seats import Seat, Seats
 
 logger = logging.getLogger("eventbus")
 
@@ -52,12 +52,13 @@ class WebSocketApi:
             raise Unavailable("the bus is stopping; connect again")
         socket = web.WebSocketResponse(compress=False, max_msg_size=MAX_COMMAND, autoping=False, autoclose=False)
         host = sender(request, trusted_proxies=self.settings.trusted_proxies)
-        with self._seats.taken(host):
+        authorization = request.headers.getall("Authorization", [])
+        with self._seats.taken(host, service=self.admission.knows(authorization)) as seat:
             try:
                 await socket.prepare(request)
             except ValueError as error:  # a key that is not ASCII
                 raise BadParameter(f"this is no WebSocket handshake: {error}") from None
-            connection = Connection(self, request, socket, host)
+            connection = Connection(self, request, socket, host, seat)
             self._connections[connection] = asyncio.current_task()
             try:
                 await connection.run()
@@ -90,11 +91,15 @@ class Connection:
         request: The handshake.
         socket: Its WebSocket, open.
         host: Where the other side is.
+        seat: Where it sits.
     """
 
-    def __init__(self, api: WebSocketApi, request: web.Request, socket: web.WebSocketResponse, host: str) -> None:
+    def __init__(
+        self, api: WebSocketApi, request: web.Request, socket: web.WebSocketResponse, host: str, seat: Seat
+    ) -> None:
         self._api = api
         self._host = host
+        self._seat = seat
         self._socket = socket
         self.outlet = SocketOutlet(request.transport, request.writer.drain, send_buffer=api.settings.send_buffer)
         self._subscribed = ExitStack()
@@ -182,6 +187,7 @@ class Connection:
     async def _authenticate(self, command: messages.Authenticate) -> None:
         try:
             self._let_in(await self._api.admission.authenticate(command))
+            self._seat.be_a_service_s()
         except WrongCredentials:
             self._answer(NotAuthenticated(error="wrong credentials; see the services file"))
             self.outlet.close(Close.WRONG_CREDENTIALS, "wrong credentials")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from aiohttp import WSServerHandshakeError
-from bus_under_test import PATIENCE, Bus, StartBus, StartProcess
+from bus_under_test import PATIENCE, Bus, Socket, StartBus, StartProcess
 from eventbus.admission import CONNECTIONS_OF_A_CLIENT
 from eventbus.config import Settings
 from eventbus.log import open_log
@@ -22,14 +22,75 @@ def test_a_host_has_its_share_of_the_seats_and_no_more() -> None:
     seats = Seats(10_000)
     with ExitStack() as taken:
         for _ in range(1_000):
-            taken.enter_context(seats.taken("192.0.2.1"))
+            taken.enter_context(seats.taken("192.0.2.1", service=False))
 
-        with pytest.raises(Unavailable, match="your host has 1000 connections"), seats.taken("192.0.2.1"):
+        with (
+            pytest.raises(Unavailable, match="your host has 1000 connections"),
+            seats.taken("192.0.2.1", service=False),
+        ):
             pass
-        with seats.taken("192.0.2.2"):
+        with seats.taken("192.0.2.2", service=False):
             pass
-    with seats.taken("192.0.2.1"):
+    with seats.taken("192.0.2.1", service=False):
         pass
+
+
+def test_strangers_leave_room_for_services_and_keep_none_out() -> None:
+    seats = Seats(100)
+    with ExitStack() as taken:
+        for number in range(90):
+            taken.enter_context(seats.taken(f"192.0.2.{number}", service=False))
+
+        with pytest.raises(Unavailable, match="kept for services"), seats.taken("192.0.2.200", service=False):
+            pass
+        for _ in range(10):
+            taken.enter_context(seats.taken("192.0.2.1", service=True))
+        with pytest.raises(Unavailable, match="all of 100"), seats.taken("192.0.2.1", service=True):
+            pass
+    with seats.taken("192.0.2.200", service=False):
+        pass
+
+
+def test_who_shows_later_that_it_is_a_service_makes_room_for_a_stranger() -> None:
+    seats = Seats(10)
+    with ExitStack() as taken:
+        for number in range(9):
+            seat = taken.enter_context(seats.taken(f"192.0.2.{number}", service=False))
+        with pytest.raises(Unavailable), seats.taken("192.0.2.100", service=False):
+            pass
+        for _ in range(2):
+            seat.be_a_service_s()
+
+        with seats.taken("192.0.2.100", service=False), pytest.raises(Unavailable):
+            taken.enter_context(seats.taken("192.0.2.101", service=True))
+    with ExitStack() as taken:
+        for _ in range(10):
+            taken.enter_context(seats.taken("192.0.2.1", service=True))
+
+
+async def test_a_service_comes_in_where_strangers_have_all_the_seats(start: StartBus) -> None:
+    bus = await start(open_log("memory:"), Settings(max_connections=10))
+    async with AsyncExitStack() as connected:
+        for _ in range(9):
+            await connected.enter_async_context(bus.socket())
+        with pytest.raises(WSServerHandshakeError):
+            await connected.enter_async_context(bus.socket())
+        with pytest.raises(WSServerHandshakeError):
+            await bus.http.ws_connect(bus.url + "/ws", headers={"Authorization": "Bearer guessed"})
+
+        ws = await bus.http.ws_connect(bus.url + "/ws", headers={"Authorization": "Bearer the-service"})
+        service = Socket(ws)
+        assert (await service.ask({"action": "authenticate", "credentials": "the-service"}))["authenticated"]
+        await ws.close()
+
+
+async def test_services_do_not_use_up_what_strangers_may_have(start: StartBus) -> None:
+    bus = await start(open_log("memory:"), Settings(max_connections=10))
+    async with AsyncExitStack() as connected:
+        for _ in range(9):
+            await connected.enter_async_context(bus.service())
+
+        await connected.enter_async_context(bus.client())
 
 
 async def test_a_host_with_too_many_connections_is_refused_whatever_it_says_of_itself(

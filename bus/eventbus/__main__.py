@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from .app import TASKS, create_app, protocol_of
-from .config import ConfigError, Settings
+from .config import WILDCARD_HOSTS, ConfigError, Settings, origin
 from .listening import listen
 from .log import open_log
 from .services import load_services
@@ -35,6 +35,8 @@ def main() -> None:
 
 
 async def _serve(settings: Settings) -> None:
+    for line in settings.unknown:
+        logger.warning("%s", line)
     services = load_services(settings.services, os.environ)
     tls = open_tls(settings)
     sockets = listen(settings.host, settings.port, setting="HTTP_EVENTBUS_SERVER")
@@ -47,7 +49,7 @@ async def _serve(settings: Settings) -> None:
     servers: list[asyncio.Server] = []
     try:
         servers += [await serve(protocol_of(runner), socket, settings=settings, tls=tls) for socket in sockets]
-        logger.info("bus ready at %s, log in %s", settings.public_url, settings.log)
+        logger.info("bus ready at %s, log in %s", _where(settings), settings.log)
         await _until_stopped(app, stop)
         logger.info("bus stopping")
         await _stop(runner, servers)
@@ -55,6 +57,14 @@ async def _serve(settings: Settings) -> None:
         for server in servers:
             server.close()
         await runner.cleanup()
+
+
+def _where(settings: Settings) -> str:
+    """Say where browsers find the bus and, if that is another place, where it listens."""
+    host, own = settings.host, origin(settings.host, settings.port, settings.scheme)
+    if host not in WILDCARD_HOSTS and settings.public_url == own:
+        return own
+    return f"{settings.public_url}, listening on {host} port {settings.port}"
 
 
 async def _stop(runner: web.AppRunner, servers: Sequence[asyncio.Server]) -> None:

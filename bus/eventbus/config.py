@@ -5,9 +5,10 @@ A wrong value stops the start with one line that names the variable, the value a
 
 from __future__ import annotations
 
+import difflib
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
@@ -56,6 +57,7 @@ class Settings:
         max_deliveries: Deliveries of an event to a group, after which it becomes a dead letter.
         deduplication_seconds: Seconds within which a repeated id is a duplicate, if its event is kept so long.
         fast_path: Whether plain requests to publish take a short cut past the web server.
+        unknown: What is set and looks like a setting, but is none: a line for each.
         retention_events: Events that the log keeps; 0 if all.
         retention_seconds: Seconds that the log keeps an event; 0 if for ever.
     """
@@ -88,6 +90,7 @@ class Settings:
     retention_events: int = 1_000_000
     retention_seconds: float = 7 * 24 * 60 * 60.0
     fast_path: bool = True
+    unknown: tuple[str, ...] = ()
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
@@ -139,6 +142,7 @@ class Settings:
             retention_events=env.whole_number("EVENTBUS_RETENTION_EVENTS", 1_000_000, unit="events", least=0),
             retention_seconds=env.seconds("EVENTBUS_RETENTION_SECONDS", 7 * 24 * 60 * 60.0, or_none=True),
             fast_path=env.switch("EVENTBUS_FAST_PATH", default=True),
+            unknown=tuple(env.unknown()),
         )
 
     @property
@@ -164,8 +168,17 @@ class _Reader:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
+        self._known = {"EVENTBUS_CONNECTED_FILE"}  # a service's
+
+    def unknown(self) -> Iterator[str]:
+        """Name what is set, looks like a setting, and is none that was asked for."""
+        for name in sorted(self._environ.keys() - self._known):
+            if self._environ[name] and name.startswith(("EVENTBUS_", "HTTP_EVENTBUS_", "HTTP_FILE_SERVER_")):
+                [close] = difflib.get_close_matches(name, sorted(self._known), n=1, cutoff=0)
+                yield f"{name}: there is no such setting; did you mean {close}?"
 
     def text(self, name: str, default: str) -> str:
+        self._known.add(name)
         return self._environ.get(name, "").strip() or default
 
     def both(self, name: str, other: str) -> tuple[str, str]:

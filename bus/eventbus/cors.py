@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+
 from aiohttp import web
 from multidict import CIMultiDictProxy
 
+from .problems import NotAllowed
+
 MAX_AGE = 7200
 """Seconds that a browser may keep a preflight's answer; no browser keeps it longer."""
+
+TOLD = 100
+"""Pages that are refused, at most, of which the bus's own log tells."""
+
+logger = logging.getLogger("eventbus")
 
 
 class Cors:
@@ -18,10 +27,26 @@ class Cors:
 
     def __init__(self, origins: frozenset[str]) -> None:
         self._origins = origins
+        self._told: set[str] = set()
 
     def refuses(self, headers: CIMultiDictProxy[str]) -> bool:
         """Does a request come from a page that is not allowed? Programs other than browsers send no origin."""
         return not self._origins.issuperset(headers.getall("Origin", []))
+
+    def check(self, headers: CIMultiDictProxy[str]) -> None:
+        """Say once for each page that it is refused: a browser tells nobody why a WebSocket failed.
+
+        Raises:
+            NotAllowed: The page is not allowed.
+        """
+        if not self.refuses(headers):
+            return
+        page = headers["Origin"]
+        refusal = f"pages from {page} may not connect; see EVENTBUS_ALLOWED_ORIGINS"
+        if page not in self._told and len(self._told) < TOLD:
+            self._told.add(page)
+            logger.warning("%s", ascii(refusal)[1:-1])
+        raise NotAllowed(refusal)
 
     def headers(self, headers: CIMultiDictProxy[str]) -> dict[str, str]:
         """Make what lets the page read the answer to a request that has these headers."""

@@ -82,7 +82,8 @@ class HttpApi:
     def _service(self, headers: CIMultiDictProxy[str]) -> Service:
         service = self._services.with_header(headers.getall("Authorization", []))
         if service is None:
-            raise NoRight("there is no Authorization header with a service's token; see the services file")
+            said = "holds no service's token" if "Authorization" in headers else "is missing"
+            raise NoRight(f"the Authorization header {said}; the services file tells which there are")
         return service
 
 

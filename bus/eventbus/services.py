@@ -51,7 +51,7 @@ class Services:
         return found
 
     def with_header(self, values: Sequence[str]) -> Service | None:
-        """Find the service by its one Authorization header: ``TOKEN``, as in 2014, or ``Bearer TOKEN`` (RFC 6750, 2.1)."""
+        """Find the service by its Authorization header: ``TOKEN``, as in 2014, or ``Bearer TOKEN`` (RFC 6750, 2.1)."""
         authorization = values[0] if len(values) == 1 else ""
         scheme, _, rest = authorization.partition(" ")
         return self.with_token(rest.strip() if scheme.lower() == "bearer" else authorization)

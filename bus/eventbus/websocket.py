@@ -18,7 +18,7 @@ from .group_delivery import Membership
 from .incoming import sender
 from .messages import BadCommand, NotACommand, NotAuthenticated, decode_command, encode_answer
 from .outlet import CLOSING, SocketOutlet
-from .problems import BadParameter, NotAllowed, Unavailable
+from .problems import BadParameter, Unavailable
 from .seats import Seat, Seats
 
 logger = logging.getLogger("eventbus")
@@ -46,8 +46,7 @@ class WebSocketApi:
 
     async def connect(self, request: web.Request) -> web.StreamResponse:
         """GET /ws: speak with the other side until one of both hangs up."""
-        if self._cors.refuses(request.headers):
-            raise NotAllowed(f"pages from {request.headers['Origin']} may not connect; see EVENTBUS_ALLOWED_ORIGINS")
+        self._cors.check(request.headers)
         if self._draining:
             raise Unavailable("the bus is stopping; connect again")
         socket = web.WebSocketResponse(compress=False, max_msg_size=MAX_COMMAND, autoping=False, autoclose=False)
@@ -56,8 +55,10 @@ class WebSocketApi:
         with self._seats.taken(host, service=self.admission.knows(authorization)) as seat:
             try:
                 await socket.prepare(request)
-            except ValueError as error:  # a key that is not ASCII
-                raise BadParameter(f"this is no WebSocket handshake: {error}") from None
+            except (ValueError, web.HTTPBadRequest):  # such as a key that is not ASCII
+                raise BadParameter(
+                    "here one speaks WebSocket; this is no handshake (RFC 6455, 4.1)"
+                ) from None
             connection = Connection(self, request, socket, host, seat)
             self._connections[connection] = asyncio.current_task()
             try:

@@ -169,3 +169,13 @@ def test_a_wrong_value_is_refused_in_one_line_that_says_what_was_expected(name: 
 def test_of_several_origins_the_wrong_one_is_named() -> None:
     with pytest.raises(ConfigError, match="EVENTBUS_ALLOWED_ORIGINS=localhost: expected"):
         Settings.from_env({"EVENTBUS_ALLOWED_ORIGINS": "http://localhost:3000,localhost"})
+
+
+def test_a_misspelt_setting_is_named_with_the_one_that_may_be_meant() -> None:
+    misspelt = {"EVENTBUS_LOGG": "memory:", "HTTP_EVENTBUS_PORT": "3005"}
+    others = {"EVENTBUS_X": "", "EVENTBUS_CONNECTED_FILE": "connected", "EVENTBUS": "x", "PATH": "/bin"}
+
+    assert Settings.from_env(misspelt | others).unknown == (
+        "EVENTBUS_LOGG: there is no such setting; did you mean EVENTBUS_LOG?",
+        "HTTP_EVENTBUS_PORT: there is no such setting; did you mean HTTP_EVENTBUS_SERVER_PORT?",
+    )

@@ -77,3 +77,20 @@ async def test_each_of_several_origins_is_answered_with_itself(start: StartBus) 
     answers = [await bus.request("GET", "/healthz", headers={"Origin": origin}) for origin in origins]
 
     assert [answer.headers["Access-Control-Allow-Origin"] for answer in answers] == origins
+
+
+async def test_a_page_that_may_not_connect_is_told_of_once(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
+    for origin in ("http://elsewhere", "http://elsewhere", "http://\x85elsewhere"):
+        assert (await bus.request("GET", "/ws", headers={"Origin": origin})).status == 403
+
+    assert [record.message for record in caplog.records] == [
+        "pages from http://elsewhere may not connect; see EVENTBUS_ALLOWED_ORIGINS",
+        "pages from http://\\xc2\\x85elsewhere may not connect; see EVENTBUS_ALLOWED_ORIGINS",
+    ]
+
+
+async def test_what_is_no_handshake_is_told_what_is_spoken_here(bus: Bus) -> None:
+    answer = await bus.request("GET", "/ws", headers={"Origin": ORIGIN})
+
+    assert answer.status == 400
+    assert answer.json["detail"] == "here one speaks WebSocket; this is no handshake (RFC 6455, 4.1)"

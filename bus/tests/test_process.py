@@ -382,3 +382,12 @@ async def test_without_any_file_left_to_open_events_are_still_delivered(run: Sta
         assert await service.hear_names(1) == ["hi"]
         for _, writer in connections:
             writer.close()
+
+
+async def test_it_says_where_it_listens_if_browsers_are_told_another_place(run: StartProcess) -> None:
+    bus = await run(EVENTBUS_LOG="memory:", EVENTBUS_URL="http://localhost:9", EVENTBUS_LOGG="x")
+    await bus.stop()
+
+    host, port = bus.address
+    assert f"bus ready at http://localhost:9, listening on {host} port {port}, log in memory:" in bus.output
+    assert "EVENTBUS_LOGG: there is no such setting; did you mean EVENTBUS_LOG?\n" in bus.output

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from .config import Settings
 from .reasons import one_line
@@ -30,6 +30,16 @@ class NotAllowed(Exception):
     """The bus does not accept this service. Trying again is no use: its settings must be changed."""
 
 
+class DirectConnect(connect):
+    """Connects to the address that it is given. Where a redirect leads, nobody may learn the token."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """Give what is raised instead of following; websockets calls this for whatever keeps it from connecting."""
+        if isinstance(exc, InvalidStatus) and (places := exc.response.headers.get_all("Location")):
+            return ConnectionError(f"it redirects to {places[0][:200]}, and the token is not for whoever is there")
+        return exc
+
+
 @asynccontextmanager
 async def connected(settings: Settings, **wishes: object) -> AsyncIterator[tuple[ClientConnection, str]]:
     """Connect and authenticate; give the socket and the epoch of the bus's log.
@@ -43,7 +53,7 @@ async def connected(settings: Settings, **wishes: object) -> AsyncIterator[tuple
         OSError: There is no connection. A certificate that is not trusted is one.
         WebSocketException: The connection broke, or the other side is no bus.
     """
-    async with connect(
+    async with DirectConnect(
         f"{settings.eventbus_url.replace('http', 'ws', 1)}/ws",
         open_timeout=TIMEOUT,
         close_timeout=CLOSE_SECONDS,

@@ -4,9 +4,11 @@ import asyncio
 import functools
 import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 from aiohttp import WSCloseCode, web
+from aiohttp.test_utils import TestServer
 from eventbus_client import NotNow
 from eventbus_client import connection as connection_module
 from eventbus_client import service as service_module
@@ -178,8 +180,8 @@ async def test_no_more_questions_are_taken_than_can_be_answered_at_once(bus, run
 
 async def test_a_full_room_does_not_cost_the_connection(bus, run, monkeypatch):
     monkeypatch.setattr(service_module, "MOST_AT_ONCE", 1)
-    hasty = functools.partial(connection_module.connect, ping_interval=0.01, ping_timeout=0.01)
-    monkeypatch.setattr(connection_module, "connect", hasty)
+    hasty = functools.partial(connection_module.DirectConnect, ping_interval=0.01, ping_timeout=0.01)
+    monkeypatch.setattr(connection_module, "DirectConnect", hasty)
     attempts = []
 
     async def slowly(event):
@@ -326,6 +328,26 @@ async def test_a_handler_that_cannot_answer_now_says_so_in_one_line(bus, run, ca
     assert await bus.command() == {"action": "nack", "seq": 7, "delay": 4.0}
     assert caplog.messages == ["shout #7 stays unanswered: the registry is closed"]
     assert not any(record.exc_info for record in caplog.records)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_the_token_does_not_follow_a_redirect(bus, run, caplog, status):
+    async def redirect(_):
+        place = ("Location", f"ws://localhost:{bus.port}/ws")
+        return web.Response(status=status, headers=[place, place])
+
+    attempts = asyncio.Queue()
+    app = web.Application()
+    app.router.add_get("/ws", redirect)
+    async with TestServer(app, host="localhost") as moved:
+        old = SimpleNamespace(url=f"http://localhost:{moved.port}")
+        _, listening = await run(old, SHOUT, backoff=lambda attempt: attempts.put_nowait(attempt) or 0.0)
+        async with asyncio.timeout(10):
+            assert [await attempts.get() for _ in range(2)] == [0, 1]
+        listening.cancel()
+
+    assert bus.said == []
+    assert f"because it redirects to ws://localhost:{bus.port}/ws, and the token is not for" in caplog.messages[0]
 
 
 async def test_a_broken_connection_is_made_again(bus, run):

@@ -98,7 +98,8 @@ class Service:
         """Start to answer each question as it comes, so that one visitor does not wait for another's answer."""
         while True:
             frame = decode(await socket.recv())
-            if "action" not in frame and frame.get("name") in self._handlers:
+            name = frame.get("name")
+            if "action" not in frame and isinstance(name, str) and name in self._handlers:
                 await self._room.acquire()
                 # A seq is a place in one log. Together with that log's name it tells a question from all others.
                 self._start_to_answer(frame | {"epoch": epoch}, socket)

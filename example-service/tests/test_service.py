@@ -143,6 +143,8 @@ async def test_an_answer_of_several_events_numbers_them(bus, run):
         "{",
         "[" * 100_000,
         '{"name": "shout"}',
+        '{"name": []}',
+        '{"name": {}, "seq": 1, "data": [], "context": {}}',
     ],
 )
 async def test_what_is_no_question_is_let_pass(bus, run, frame):

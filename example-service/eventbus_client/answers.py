@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from inspect import iscoroutinefunction
 from typing import Any
@@ -23,8 +24,18 @@ async def answers_to(question: Event, handler: Handler) -> list[Event]:
         TypeError: What it returned is no list of events.
         Exception: Whatever the handler raises.
     """
-    returned = await (handler(question) if iscoroutinefunction(handler) else in_a_thread(handler, question))
-    return [_addressed(event, question, number) for number, event in enumerate(_events(returned), start=1)]
+    returned = _events(await _returned_by(handler, question))
+    return [_addressed(event, question, number) for number, event in enumerate(returned, start=1)]
+
+
+async def _returned_by(handler: Handler, question: Event) -> object:
+    try:
+        return await (handler(question) if iscoroutinefunction(handler) else in_a_thread(handler, question))
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task and task.cancelling():
+            raise  # nobody wants the answer any more
+        raise RuntimeError("the handler waited for what was cancelled") from error
 
 
 def _events(returned: object) -> list[Event]:

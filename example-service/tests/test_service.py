@@ -291,6 +291,7 @@ async def test_a_mistake_in_a_handler_is_shown_and_the_service_lives_on(bus, run
     [
         (lambda _: next(iter([])), "StopIteration"),
         (lambda _: sys.exit(1), "SystemExit: 1"),
+        (lambda _: asyncio.run(cancelled()), "CancelledError"),
         (lambda _: None, "TypeError: the handler returned None; expected a list of events, such as "),
         (lambda _: {"name": "x"}, "TypeError: the handler returned {'name': 'x'}; expected a list of events"),
         (lambda _: ["x"], "TypeError: the handler returned ['x']; expected a list of events"),
@@ -317,6 +318,38 @@ async def test_a_mistake_in_an_async_handler_is_one_like_any_other(bus, run, cap
 
     assert await bus.command() == {"action": "nack", "seq": 7, "delay": 4.0}
     assert "ZeroDivisionError" in caplog.text
+
+
+async def test_a_handler_that_waits_for_what_is_cancelled_has_failed(bus, run, caplog):
+    async def wait(event):
+        waiting = asyncio.create_task(asyncio.sleep(60))
+        waiting.cancel()
+        await waiting
+
+    await run(bus, {"wait": wait})
+
+    await (await bus.service()).send_json(question("wait", seq=7))
+
+    assert await bus.command() == {"action": "nack", "seq": 7, "delay": 4.0}
+    assert "wait #7 stays unanswered: its handler failed" in caplog.messages
+
+
+async def test_a_handler_that_is_cancelled_because_the_service_stops_has_not_failed(bus, run, monkeypatch, caplog):
+    monkeypatch.setattr(service_module, "STOP_SECONDS", 0.05)
+    begun = asyncio.Event()
+
+    async def wait(event):
+        begun.set()
+        await asyncio.sleep(60)
+
+    service, _ = await run(bus, {"wait": wait})
+    await (await bus.service()).send_json(question("wait"))
+    async with asyncio.timeout(10):
+        await begun.wait()
+
+    await service.stop()
+
+    assert caplog.messages == ["questions left unanswered: 1"]
 
 
 async def test_a_handler_that_cannot_answer_now_says_so_in_one_line(bus, run, caplog):
@@ -487,6 +520,10 @@ async def test_stopping_does_not_wait_for_ever(bus, run, monkeypatch, caplog):
     await service.stop()
 
     assert "questions left unanswered: 1" in caplog.messages
+
+
+async def cancelled():
+    raise asyncio.CancelledError
 
 
 async def until(condition):

@@ -31,6 +31,8 @@ MOST_AT_ONCE = 500
 STOP_SECONDS = 1.0
 # Seconds until a question that could not be answered is delivered again: 4, 16, 64, 256. Then it is a dead letter.
 LATER = 4.0
+# A bus that is told to deliver more often still puts nothing off for more than a day; after so many, it is 18 hours.
+LONGEST_AFTER = 8
 
 
 class Service:
@@ -115,16 +117,15 @@ class Service:
 
     async def _answer_and_say_so(self, question: Event, socket: ClientConnection) -> None:
         """Ack a question once its answers are in the log, and no sooner: what we do not ack, the bus delivers again."""
-        seq, delivery = question.get("seq"), question.get("delivery", 1)
-        done: dict[str, Any] = {"action": "ack", "seq": seq}
+        done: dict[str, Any] = {"action": "ack", "seq": question.get("seq")}
         if not await self._answer(question):
-            done = {"action": "nack", "seq": seq, "delay": LATER**delivery}
+            done |= {"action": "nack", "delay": LATER ** min(_delivery(question), LONGEST_AFTER)}
         with suppress(ConnectionClosed):  # then it comes again, and gets the same answer
             await socket.send(json.dumps(done))
 
     async def _answer(self, question: Event) -> bool:
         """Publish the answers; tell whether all of them are in the log."""
-        name, delivery = question["name"], question.get("delivery", 1)
+        name, delivery = question["name"], _delivery(question)
         label = f"{name} #{question.get('seq')}"
         try:
             answers = await answers_to(question, self._handlers[name])
@@ -136,3 +137,9 @@ class Service:
         except (Exception, SystemExit):  # a mistake must not end the service, and its author wants to see where it is
             logger.exception("%s stays unanswered: its handler failed", label)
         return False
+
+
+def _delivery(question: Event) -> int:
+    """Give the number of times that it was delivered: what is no such number is none that the bus has sent."""
+    delivery = question.get("delivery")
+    return delivery if isinstance(delivery, int) and delivery > 1 else 1

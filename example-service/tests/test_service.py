@@ -76,13 +76,30 @@ async def test_a_question_is_acked_once_all_its_answers_are_in_the_log(bus, run)
     assert [first, second] == [{"action": "ack", "seq": 6}, {"action": "ack", "seq": 5}]
 
 
-@pytest.mark.parametrize(("delivery", "delay"), [(1, 4.0), (2, 16.0), (4, 256.0)])
+@pytest.mark.parametrize(
+    ("delivery", "delay"),
+    [(1, 4.0), (2, 16.0), (4, 256.0), (8, 65536.0), (9, 65536.0), pytest.param(10**900, 65536.0, id="any")],
+)
 async def test_what_cannot_be_answered_is_given_back_for_later(bus, run, delivery, delay):
     await run(bus, {"divide": lambda _: 1 / 0})
 
     await (await bus.service()).send_json(question("divide", seq=7, **({"delivery": delivery} if delivery > 1 else {})))
 
     assert await bus.command() == {"action": "nack", "seq": 7, "delay": delay}
+
+
+@pytest.mark.parametrize("delivery", ["x", None, [], 1.5, -1, pytest.param(-(10**900), id="-any")])
+async def test_a_delivery_that_is_no_count_is_the_first(bus, run, caplog, delivery):
+    caplog.set_level("INFO")
+    await run(bus, SHOUT)
+    socket = await bus.service()
+
+    await socket.send_json(question(seq=7, delivery=delivery))
+    assert await bus.command() == {"action": "ack", "seq": 7}
+    await socket.send_json(question(seq=8, delivery=delivery, data=None))
+    assert await bus.command() == {"action": "nack", "seq": 8, "delay": 4.0}
+
+    assert "answered shout #7" in caplog.messages
 
 
 async def test_an_answer_that_the_bus_refuses_is_none(bus, run):

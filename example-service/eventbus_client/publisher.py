@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 # Seconds after which a request has failed.
 TIMEOUT = 10.0
+# Seconds for which the bus is left alone at most, whatever it asks for: answers wait meanwhile.
+LONGEST_PAUSE = 60.0
 # Any answer but 200 means "not added". After these another attempt may go better; after all others it will not.
 TRY_AGAIN = frozenset({408, 429, *range(500, 600)})
 
@@ -81,7 +83,7 @@ def _asked_to_wait(error: Exception) -> float:
 def _retry_after(response: aiohttp.ClientResponse) -> float:
     """Read the header in its usual form, a whole number of seconds; the other one, a date, is worth a usual wait."""
     value = response.headers.get("Retry-After", "")
-    return float(value) if value.isascii() and value.isdigit() else 0.0
+    return min(float(value), LONGEST_PAUSE) if value.isascii() and value.isdigit() else 0.0
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> str:

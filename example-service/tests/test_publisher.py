@@ -61,10 +61,24 @@ async def test_what_the_bus_refuses_is_dropped_with_one_line_that_says_why(bus, 
 
 
 @pytest.mark.parametrize(
-    ("header", "seconds"), [("7", 7.0), ("0", 0.0), ("Mon, 23 Nov 2026 09:00:00 GMT", 0.0), ("-1", 0.0), ("", 0.0)]
+    ("header", "seconds"),
+    [
+        ("7", 7.0),
+        ("0", 0.0),
+        ("61", 60.0),
+        ("99999999", 60.0),
+        pytest.param("9" * 400, 60.0, id="nines"),
+        ("Mon, 23 Nov 2026 09:00:00 GMT", 0.0),
+        ("-1", 0.0),
+        ("1e999", 0.0),
+        ("²", 0.0),
+        ("", 0.0),
+    ],
 )
 @pytest.mark.parametrize("status", [429, 503])
-async def test_the_bus_is_left_alone_as_long_as_it_asks(bus, publisher, status, header, seconds, monkeypatch):
+async def test_the_bus_is_left_alone_for_as_long_as_it_asks_at_most_a_minute(
+    bus, publisher, status, header, seconds, monkeypatch
+):
     waited = []
     sleep = asyncio.sleep
     monkeypatch.setattr(asyncio, "sleep", lambda seconds: (waited.append(seconds), sleep(0))[1])

@@ -64,7 +64,10 @@ class Publisher:
                 raise NotAdded(f"the bus answered {response.status}", seconds=_retry_after(response))
             if response.status != 200:
                 logger.error("%s is dropped: %s", event["name"], await _refusal(response))
-            return response.status == 200
+                return False
+            if not _is_receipt(await response.read()):
+                raise NotAdded("it does not answer as the bus does")
+            return True
 
 
 def open_session(token: str) -> aiohttp.ClientSession:
@@ -74,6 +77,15 @@ def open_session(token: str) -> aiohttp.ClientSession:
         timeout=aiohttp.ClientTimeout(total=TIMEOUT),
         json_serialize=partial(json.dumps, ensure_ascii=False),  # escaped, a context could outgrow the largest event
     )
+
+
+def _is_receipt(body: bytes) -> bool:
+    """Whether this is the bus's word that it added the event: what stands in its place may say 200, too."""
+    try:
+        receipt = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(receipt, dict) and isinstance(receipt.get("seq"), int)
 
 
 def _asked_to_wait(error: Exception) -> float:

@@ -82,7 +82,7 @@ class FakeBus:
         reply = self.replies.popleft() if self.replies else 200
         if callable(reply):
             return await reply(request)
-        return web.json_response({}, status=reply)
+        return web.json_response({"seq": len(self.headers)} if reply == 200 else {}, status=reply)
 
     async def _connect(self, request: web.Request) -> web.WebSocketResponse:
         service = web.WebSocketResponse()

@@ -41,6 +41,33 @@ async def test_a_failed_attempt_is_repeated_with_the_same_id(bus, publisher, fai
     assert bus.published.empty()
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<!doctype html><title>Sign in to the Wi-Fi</title>",
+        "",
+        "null",
+        "[]",
+        "{}",
+        '{"seq": "1"}',
+        pytest.param("[" * 100_000, id="deep"),
+        b"\xff",
+    ],
+)
+async def test_only_a_receipt_counts_as_published(bus, publisher, body, caplog):
+    async def pretend(_):
+        return web.Response(body=body, headers={"Content-Type": "text/html; charset=hex"})
+
+    bus.replies.append(pretend)
+
+    assert await publisher.publish(EVENT) is True
+
+    assert [await bus.answer(), await bus.answer()] == [EVENT, EVENT]
+    assert caplog.messages == [
+        "publishing check-domain-completed again in 0.0 s because it does not answer as the bus does"
+    ]
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422, 301])
 async def test_what_the_bus_refuses_is_dropped_with_one_line_that_says_why(bus, publisher, status, caplog):
     async def refuse(_):

@@ -59,7 +59,7 @@ async def test_a_question_is_acked_once_all_its_answers_are_in_the_log(bus, run)
 
     async def take_time(_):
         await let_go.wait()
-        return web.Response()
+        return web.json_response({"seq": 1})
 
     bus.replies += [200, take_time]
     await run(bus, {"count": many, "quick": lambda _: []})
@@ -117,7 +117,7 @@ async def test_a_connection_that_breaks_before_the_ack_costs_nothing(bus, run, c
 
     async def take_time(_):
         await let_go.wait()
-        return web.Response()
+        return web.json_response({"seq": 1})
 
     bus.replies.append(take_time)
     await run(bus, SHOUT)
@@ -185,7 +185,7 @@ async def test_no_more_questions_are_taken_than_can_be_answered_at_once(bus, run
         most = max(most, at_once)
         await pair.wait()
         at_once -= 1
-        return web.Response()
+        return web.json_response({"seq": 1})
 
     bus.replies += [wait_for_another] * 8
     await run(bus, SHOUT)
@@ -507,7 +507,7 @@ async def test_stopping_lets_answers_under_way_get_out(bus, run, caplog):
 
     async def take_time(_):
         await let_go.wait()
-        return web.Response()
+        return web.json_response({"seq": 1})
 
     bus.replies.append(take_time)
     service, listening = await run(bus, SHOUT)

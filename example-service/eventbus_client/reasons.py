@@ -14,7 +14,8 @@ UNKNOWN_CA = range(18, 22)
 
 def one_line(error: object) -> str:
     """Bring a message into one line of the output."""
-    return " ".join(str(error).split()) or type(error).__name__
+    line = "" if error is None else " ".join(str(error).split())
+    return line or (type(error).__name__ if isinstance(error, Exception) else "no reason given")
 
 
 def reason(error: Exception) -> str:
@@ -24,9 +25,16 @@ def reason(error: Exception) -> str:
     if isinstance(error, SSLCertVerificationError):
         return _why_not_trusted(error)
     if isinstance(error, ConnectionClosed):
-        return f"the bus said: {one_line(error.rcvd.reason)}" if error.rcvd else "the connection broke"
+        return _why_closed(error)
     # For each of the host's addresses, perhaps.
     return "nobody answers there" if "Connect call failed" in str(error) else one_line(error)
+
+
+def _why_closed(error: ConnectionClosed) -> str:
+    if error.rcvd is None:
+        return "the connection broke"
+    said = error.rcvd.reason.strip()
+    return f"the bus said: {one_line(said)}" if said else f"the bus closed with code {error.rcvd.code}"
 
 
 def _why_not_trusted(error: SSLCertVerificationError) -> str:

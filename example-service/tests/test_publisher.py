@@ -87,6 +87,17 @@ async def test_what_the_bus_refuses_is_dropped_with_one_line_that_says_why(bus, 
     )
 
 
+async def test_a_refusal_without_a_reason_is_told_as_that(bus, publisher, caplog):
+    async def refuse(_):
+        return web.Response(status=403)
+
+    bus.replies.append(refuse)
+
+    assert await publisher.publish(EVENT) is False
+
+    assert caplog.messages == ["check-domain-completed is dropped: the bus answered 403 no reason given"]
+
+
 @pytest.mark.parametrize(
     ("header", "seconds"),
     [

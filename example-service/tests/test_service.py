@@ -471,6 +471,30 @@ async def test_what_the_bus_does_not_understand_is_told_in_its_own_words(bus, ru
     assert caplog.messages[0].endswith(" because the bus said: group: expected visible ASCII characters")
 
 
+@pytest.mark.parametrize(
+    ("why", "line"), [(b"", "the bus closed with code 1011"), (b"a defect", "the bus said: a defect")]
+)
+async def test_a_bus_that_hangs_up_is_told_by_its_reason_or_its_code(bus, run, caplog, why, line):
+    bus.greetings.append(lambda service: service.close(code=1011, message=why))
+    await run(bus, SHOUT)
+
+    await bus.service()
+    await bus.service()
+    assert caplog.messages[0].endswith(f" because {line}")
+
+
+@pytest.mark.parametrize("error", ["", None])
+async def test_a_refusal_without_a_reason_is_told_as_that(bus, run, caplog, error):
+    async def refuse(service):
+        await service.send_json({"action": "authenticate", "authenticated": False, "error": error})
+
+    bus.greetings.append(refuse)
+    _, listening = await run(bus, SHOUT)
+
+    with pytest.raises(NotAllowed, match="no reason given"):
+        await asyncio.wait_for(listening, 10)
+
+
 @pytest.mark.parametrize("says", [True, False])
 async def test_a_service_that_is_not_accepted_does_not_come_back(bus, run, says):
     async def refuse(service):

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -29,6 +31,8 @@ logger = logging.getLogger(__name__)
 MOST_AT_ONCE = 500
 # Seconds that the answers under way have left when the service stops.
 STOP_SECONDS = 1.0
+# Seconds after which a connection counts as one that works. Before that it may be one that the bus closes each time.
+PROOF_SECONDS = 5.0
 # Seconds until a question that could not be answered is delivered again: 4, 16, 64, 256. Then it is a dead letter.
 LATER = 4.0
 # A bus that is told to deliver more often still puts nothing off for more than a day; after so many, it is 18 hours.
@@ -73,11 +77,14 @@ class Service:
         wishes = {"group": self._group, "after": 0, "names": list(self._handlers), "prefetch": MOST_AT_ONCE}
         failed = 0
         while True:
+            proven = math.inf
             try:
                 async with connected(self._settings, **wishes) as (socket, epoch):
-                    failed = 0
+                    proven = time.monotonic() + PROOF_SECONDS
                     await self._take_questions(socket, epoch)
             except (OSError, WebSocketException) as error:
+                if time.monotonic() >= proven:
+                    failed = 0
                 seconds = self._backoff(failed)
                 failed += 1
                 logger.warning(

@@ -402,7 +402,8 @@ async def test_the_token_does_not_follow_a_redirect(bus, run, caplog, status):
     assert f"because it redirects to ws://localhost:{bus.port}/ws, and the token is not for" in caplog.messages[0]
 
 
-async def test_a_broken_connection_is_made_again(bus, run):
+async def test_a_broken_connection_is_made_again(bus, run, monkeypatch):
+    monkeypatch.setattr(service_module, "PROOF_SECONDS", 0.0)
     attempts = []
     await run(bus, SHOUT, backoff=lambda attempt: attempts.append(attempt) or 0.0)
 
@@ -412,7 +413,18 @@ async def test_a_broken_connection_is_made_again(bus, run):
 
     await (await bus.service()).send_json(question(seq=9))
     assert (await bus.answer())["id"] == "e1-9-1"
-    assert attempts == [0, 0, 0]  # each time it had been connected, so it begins to count anew
+    assert attempts == [0, 0, 0]  # each connection had lasted, so it begins to count anew
+
+
+async def test_it_waits_longer_and_longer_for_a_bus_that_always_hangs_up(bus, run):
+    attempts = []
+    await run(bus, SHOUT, backoff=lambda attempt: attempts.append(attempt) or 0.0)
+
+    for _ in range(4):
+        await (await bus.service()).close()
+
+    await bus.service()
+    assert attempts == [0, 1, 2, 3]
 
 
 async def test_it_waits_longer_and_longer_for_a_bus_that_is_not_there(bus, run, caplog):

@@ -15,6 +15,7 @@
 
 const TIMEOUT = 10_000; // ms, for a connection to be identified, a POST to be answered, a quiet socket to give a sign
 const QUIET = 20_000; // ms without a frame, after which a socket is asked for a sign
+const PROOF = 5_000; // ms after which a connection works; before, it may be one that the bus closes each time
 const DO_NOT_COME_BACK = [1003, 1007, 1009, 4403]; // close codes
 
 /** Full jitter: a thousand pages that lost the same bus must not all come back in the same moment. */
@@ -39,6 +40,7 @@ export class EventBus {
   #socketTimer = 0;
   #isDoubted = false;
   #socketFailures = 0;
+  #connectedAt = 0;
   /** What waits to be published, in the order it was sent. @type {Set<Post>} */
   #outbox = new Set();
   #publishing = false;
@@ -140,6 +142,7 @@ export class EventBus {
   }
 
   #lost(code = 1006) {
+    if (this.#status === "connected" && Date.now() - this.#connectedAt >= PROOF) this.#socketFailures = 0;
     if (DO_NOT_COME_BACK.includes(code)) this.#stop("refused");
     else this.#reconnect(this.#retryDelay(this.#socketFailures++));
   }
@@ -215,7 +218,7 @@ export class EventBus {
 
   /** @param {{ token: string, resumed: boolean, seq: number, epoch: string, gap?: boolean, oldest?: number }} answer */
   #identified({ token, resumed, seq, epoch, gap, oldest }) {
-    this.#socketFailures = 0;
+    this.#connectedAt = Date.now();
     const goesOn = resumed && epoch === this.#session.epoch;
     const isNobody = this.#session.token !== undefined && !resumed; // what was addressed to it stays where it is
     const cursor = goesOn ? this.#session.after : seq;

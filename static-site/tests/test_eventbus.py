@@ -146,17 +146,25 @@ def test_it_waits_anything_between_nothing_and_that(page: Page, bus: ObedientBus
     bus.wait_for(lambda: bus.attempts >= 10)
 
 
-def test_a_connection_that_succeeds_ends_the_count_of_failures(page: Page, bus: ObedientBus) -> None:
+@pytest.mark.parametrize(("seconds", "failures"), [(5, [0, 0, 0]), (4, [0, 1, 2])])
+def test_a_connection_that_lasts_ends_the_count_of_failures(
+    page: Page, bus: ObedientBus, seconds: int, failures: list[int]
+) -> None:
+    page.clock.install()
     page.goto(bus.url + "/blank")
     page.evaluate("window.failures = []")
     page.evaluate(with_delay("(count) => (failures.push(count), 0)"))
     connected(page)
+    page.clock.pause_at(page.evaluate("Date.now() + 1"))
 
-    for times in (2, 3):
+    for times in (2, 3, 4):
+        page.clock.run_for(seconds * 1000)
         bus.close(1012)
+        page.wait_for_function(f"failures.length === {times - 1}")
+        page.clock.run_for(1)
         reconnected(page, bus, times=times)
 
-    assert page.evaluate("failures") == [0, 0]
+    assert page.evaluate("failures") == failures
 
 
 @pytest.mark.parametrize("sign", ["window, 'online'", "document, 'visibilitychange'"])

@@ -267,7 +267,7 @@ export class EventBus {
     const token = this.#session.token ?? "";
     const { status, retryAfter, body } = await this.#post({ ...post.event, context: { identifier: token } });
     if (status === 401 && !post.renewed) return this.#renew(post, token);
-    if (mayPass(status)) return this.#publishLater(retryAfter);
+    if (mayPass(status, body)) return this.#publishLater(retryAfter);
     this.#publishFailures = 0;
     this.#outbox.delete(post);
     this.#keepOutbox();
@@ -347,8 +347,13 @@ export class EventBus {
   }
 }
 
-/** Whether the same POST may succeed later. @param {number} status 0 where no answer came */
-const mayPass = (status) => [0, 408, 429].includes(status) || status >= 500;
+/**
+ * Whether the same POST may succeed later. What has no `seq` is no receipt: another server stands where the bus should be.
+ * @param {number} status 0 where no answer came
+ * @param {any} body
+ */
+const mayPass = (status, { seq }) =>
+  status === 200 ? !Number.isInteger(seq) : [0, 408, 429].includes(status) || status >= 500;
 
 /** The JSON value in `text`, or an empty object. @param {string} text @returns {any} */
 function parse(text) {

@@ -519,6 +519,16 @@ def test_a_failure_that_may_pass_is_tried_again_with_the_same_id(client: Page, b
     assert [post["id"] for post in bus.posts] == [receipt["id"]] * 3
 
 
+@pytest.mark.parametrize("body", ["<title>Sign in to the Wi-Fi</title>", "", "null", "{}", '{"seq": "1"}'])
+def test_only_a_receipt_counts_as_published(client: Page, bus: ObedientBus, body: str) -> None:
+    client.route(bus.url + "/", lambda route: route.fulfill(status=200, body=body), times=1)
+
+    receipt = send(client)
+
+    [post] = bus.posts
+    assert receipt == {"id": post["id"], "seq": 11}
+
+
 def test_a_failed_publish_waits_as_long_as_the_bus_asks(page: Page, bus: ObedientBus) -> None:
     bus.answer_next(429, Retry_After="7")
     page.clock.install()

@@ -305,7 +305,8 @@ export class EventBus {
       const headers = { "Content-Type": "application/json" };
       const signal = AbortSignal.timeout(TIMEOUT);
       const answer = await fetch(this.url, { method: "POST", headers, body: JSON.stringify(event), signal });
-      const retryAfter = Number(answer.headers.get("Retry-After")) || 0;
+      const asked = Number(answer.headers.get("Retry-After")) || 0;
+      const retryAfter = Math.min(Math.max(asked, 0), 60); // a timer that is set for too long goes off at once
       return { status: answer.status, retryAfter, body: parse(await answer.text()) };
     } catch {
       return { status: 0, retryAfter: 0, body: {} }; // no whole answer: nobody here knows if the event was added

@@ -549,6 +549,24 @@ def test_a_failed_publish_waits_as_long_as_the_bus_asks(page: Page, bus: Obedien
     assert [post["name"] for post in bus.posts] == ["question", "question", "must not overtake"]
 
 
+@pytest.mark.parametrize(
+    ("retry_after", "seconds"), [("61", 60), ("3000000", 60), ("1e999", 60), ("-5", 0), ("abc", 0), ("", 0)]
+)
+def test_it_waits_for_a_minute_at_most_whatever_the_bus_asks(
+    client: Page, bus: ObedientBus, retry_after: str, seconds: int
+) -> None:
+    client.evaluate("""() => {
+      const { setTimeout } = window;
+      window.delays = [];
+      window.setTimeout = (callback, ms) => setTimeout(callback, (delays.push(ms), 0));
+    }""")
+    bus.answer_next(503, Retry_After=retry_after)
+
+    assert send(client)["seq"] == 11
+
+    assert client.evaluate("delays")[0] == seconds * 1000
+
+
 @pytest.mark.parametrize("status", [400, 403, 413, 422])
 def test_a_refusal_is_reported_and_does_not_hold_up_what_follows(client: Page, bus: ObedientBus, status: int) -> None:
     bus.answer_next(status, detail="not this name")

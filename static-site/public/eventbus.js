@@ -55,8 +55,9 @@ export class EventBus {
   constructor(url, { retryDelay = fullJitter } = {}) {
     this.url = url.replace(/\/$/, "");
     this.#retryDelay = retryDelay;
-    this.#session = this.#recall("session") ?? {};
-    for (const event of this.#recall("outbox") ?? []) {
+    this.#session = this.#recall("session");
+    for (const event of [this.#recall("outbox")].flat()) {
+      if (!event?.id) continue; // not written here
       this.#outbox.add({ event, renewed: false, resolve() {}, reject() {} }); // whoever waited for it is gone
     }
   }
@@ -136,7 +137,7 @@ export class EventBus {
     this.#socket = socket;
     this.#socketTimer = setTimeout(() => this.#lost(), TIMEOUT);
     // Undefined fields vanish from JSON: the first time, this asks for a new token.
-    socket.onopen = () => socket.send(JSON.stringify({ action: "identify", ...this.#session }));
+    socket.onopen = () => socket.send(JSON.stringify({ ...this.#session, action: "identify" }));
     socket.onmessage = ({ data }) => socket === this.#socket && this.#receive(JSON.parse(data));
     socket.onclose = ({ code }) => socket === this.#socket && this.#lost(code);
   }
@@ -212,6 +213,7 @@ export class EventBus {
   /** @param {any} frame an answer (it has an action) or an event */
   #receive(frame) {
     if (frame.action === "identify" && frame.token) this.#identified(frame);
+    else if (frame.action === "identify") this.#beginAnew();
     else if (frame.name) this.#hear(frame);
     if (this.#status === "connected") this.#seemsAlive();
   }
@@ -226,6 +228,12 @@ export class EventBus {
     this.#setStatus("connected");
     if (gap || isNobody) callAll(this.#gapHandlers, undefined);
     this.#resumePublishing();
+  }
+
+  /** The bus does not take this identity, so ask for another. An empty token says that there was one. */
+  #beginAnew() {
+    this.#remember({ token: this.#session.token && "" });
+    this.#lost();
   }
 
   /** @param {BusEvent & { seq: number }} event */
@@ -337,13 +345,13 @@ export class EventBus {
 
   /**
    * @param {"session" | "outbox"} what
-   * @returns {any} undefined if there is none
+   * @returns {any} an empty object if there is none
    */
   #recall(what) {
     try {
-      return JSON.parse(sessionStorage.getItem(`eventbus ${what} ${this.url}`) ?? "null") ?? undefined;
+      return JSON.parse(sessionStorage.getItem(`eventbus ${what} ${this.url}`) ?? "{}") ?? {};
     } catch {
-      return undefined;
+      return {};
     }
   }
 }

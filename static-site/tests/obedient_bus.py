@@ -34,6 +34,7 @@ class ObedientBus:
         gone: Take no connection and no POST.
         silent: Take connections, but answer nothing that comes over them.
         hanging: Let a connection's handshake wait for ever.
+        refusals: Errors for the next ones that identify.
         identify_extra: Added to the answer to `identify`.
         attempts: How many handshakes began.
         resumes: Know the tokens that pages come back with.
@@ -45,6 +46,7 @@ class ObedientBus:
         self.posts: list[dict[str, Any]] = []
         self.answers: deque[tuple[int, dict[str, str], str]] = deque()
         self.gone = self.silent = self.hanging = False
+        self.refusals: deque[str] = deque()
         self.identify_extra: dict[str, Any] = {}
         self.attempts = 0
         self.resumes = True
@@ -149,12 +151,16 @@ class ObedientBus:
         return socket
 
     def _answer(self, command: dict[str, Any]) -> dict[str, Any]:
-        if command["action"] == "identify":
-            return self._identified(command.get("token"))
-        return {"action": command["action"], "error": "unknown action"}
+        if command["action"] != "identify":
+            return {"action": command["action"], "error": "unknown action"}
+        token, after = command.get("token") or "", command.get("after") or 0
+        if self.refusals or not (isinstance(token, str) and isinstance(after, int)):
+            error = self.refusals.popleft() if self.refusals else "Expected another type"
+            return {"action": "identify", "error": error}
+        return self._identified(token)
 
-    def _identified(self, token: str | None) -> dict[str, Any]:
-        resumed = self.resumes and token is not None
+    def _identified(self, token: str) -> dict[str, Any]:
+        resumed = self.resumes and token != ""
         self._tokens += not resumed
         token = token if resumed else f"token-{self._tokens}"
         answer = {"action": "identify", "token": token, "resumed": resumed, "seq": self.head, "epoch": self.epoch}

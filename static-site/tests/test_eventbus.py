@@ -335,6 +335,55 @@ def test_it_works_without_storage(page: Page, bus: ObedientBus, storage: str) ->
     assert send(page)["seq"] == 11
 
 
+@pytest.mark.parametrize("kept", ["5", "{}", "true", '"abc"', "[null]", "[5]", '[{"name": 5}]', "[[1]]", "{bad"])
+def test_what_a_reload_kept_to_be_sent_is_forgotten_if_it_cannot_be_understood(
+    page: Page, bus: ObedientBus, kept: str
+) -> None:
+    page.goto(bus.url + "/blank")
+    page.evaluate("(kept) => sessionStorage.setItem('eventbus outbox ' + location.origin, kept)", kept)
+    page.evaluate(START)
+
+    assert send(page, "mine")["seq"] == 11
+
+    assert [post["data"] for post in bus.posts] == ["mine"]
+
+
+@pytest.mark.parametrize(
+    "kept", ['{"token": 5}', '{"token": "token-1", "after": "x", "epoch": "epoch-1"}', '{"action": "ping"}', "5", "[5]"]
+)
+def test_an_identity_that_the_bus_does_not_understand_is_forgotten(page: Page, bus: ObedientBus, kept: str) -> None:
+    page.goto(bus.url + "/blank")
+    page.evaluate("(kept) => sessionStorage.setItem('eventbus session ' + location.origin, kept)", kept)
+
+    page.evaluate(START)
+
+    connected(page)
+    assert send(page)["seq"] == 11
+    assert bus.posts[0]["context"] == {"identifier": "token-1"}
+
+
+def test_who_had_an_identity_that_the_bus_does_not_take_is_told_of_a_gap(client: Page, bus: ObedientBus) -> None:
+    client.evaluate("() => { window.gaps = 0; bus.onGap(() => gaps++); }")
+    bus.refusals.append("this client has 20 connections already; close some")
+
+    bus.close(1012)
+
+    reconnected(client, bus, times=3)
+    assert client.evaluate("gaps") == 1
+    assert bus.posts == []
+
+
+def test_it_waits_longer_and_longer_for_a_bus_that_always_answers_with_an_error(page: Page, bus: ObedientBus) -> None:
+    bus.refusals.extend(["new identities come too fast"] * 4)
+    page.goto(bus.url + "/blank")
+    page.evaluate("window.failures = []")
+
+    page.evaluate(with_delay("(count) => (failures.push(count), 0)"))
+
+    reconnected(page, bus, times=5)
+    assert page.evaluate("failures") == [0, 1, 2, 3]
+
+
 # What comes in.
 
 

@@ -15,7 +15,7 @@
 
 const TIMEOUT = 10_000; // ms, for a connection to be identified, a POST to be answered, a quiet socket to give a sign
 const QUIET = 20_000; // ms without a frame, after which a socket is asked for a sign
-const PROOF = 5_000; // ms after which a connection works; before, it may be one that the bus closes each time
+const PROOF = 5_000; // ms that a connection must last to end the count of failures
 const DO_NOT_COME_BACK = [1003, 1007, 1009, 4403]; // close codes
 
 /** Full jitter: a thousand pages that lost the same bus must not all come back in the same moment. */
@@ -23,7 +23,8 @@ const fullJitter = (/** @type {number} */ failures) => Math.random() * Math.min(
 
 export class EventBus {
   #retryDelay;
-  #mark = randomHex(); // the ids of what this page sends begin with it
+  // The ids of what this page sends begin with it. (randomUUID is missing on plain http beyond localhost.)
+  #mark = crypto.getRandomValues(new Uint32Array(4)).join("-");
   #sent = 0;
   /** @type {Map<string, Set<(event: BusEvent) => void>>} */
   #handlers = new Map();
@@ -315,7 +316,8 @@ export class EventBus {
       const answer = await fetch(this.url, { method: "POST", headers, body: JSON.stringify(event), signal });
       const asked = Number(answer.headers.get("Retry-After")) || 0;
       const retryAfter = Math.min(Math.max(asked, 0), 60); // a timer that is set for too long goes off at once
-      return { status: answer.status, retryAfter, body: parse(await answer.text()) };
+      const body = (await answer.json().catch(() => null)) ?? {};
+      return { status: answer.status, retryAfter, body };
     } catch {
       return { status: 0, retryAfter: 0, body: {} }; // no whole answer: nobody here knows if the event was added
     }
@@ -357,21 +359,12 @@ export class EventBus {
 }
 
 /**
- * Whether the same POST may succeed later. What has no `seq` is no receipt: another server stands where the bus should be.
+ * Whether the same POST may succeed later. A 200 without a `seq` is not the bus's.
  * @param {number} status 0 where no answer came
  * @param {any} body
  */
 const mayPass = (status, { seq }) =>
   status === 200 ? !Number.isInteger(seq) : [0, 408, 429].includes(status) || status >= 500;
-
-/** The JSON value in `text`, or an empty object. @param {string} text @returns {any} */
-function parse(text) {
-  try {
-    return JSON.parse(text) ?? {};
-  } catch {
-    return {};
-  }
-}
 
 /**
  * Call each handler; one that throws is reported as any uncaught error is, and stops nobody.
@@ -387,9 +380,4 @@ function callAll(handlers, value) {
       reportError(error);
     }
   }
-}
-
-function randomHex() {
-  const bytes = crypto.getRandomValues(new Uint8Array(16)); // randomUUID is missing on plain http beyond localhost
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -235,7 +235,10 @@ function keepConversation() {
 
 function recallConversation() {
   try {
-    ({ question, lines } = { question, lines, ...JSON.parse(sessionStorage.getItem("conversation") ?? "{}") });
+    const kept = JSON.parse(sessionStorage.getItem("conversation") ?? '{"lines": []}');
+    // What this page cannot have written is forgotten.
+    if (typeof kept.question?.domain === "string") question = kept.question;
+    lines = kept.lines.filter((/** @type {any} */ line) => typeof line?.id === "string");
   } catch {}
   lines.forEach(addLine);
   if (!question || question.isAnswered) return;

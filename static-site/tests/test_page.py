@@ -457,6 +457,33 @@ def test_a_reload_keeps_the_conversation(site: Page, bus: ObedientBus) -> None:
     expect(status(site)).to_have_text("example.com is available")
 
 
+@pytest.mark.parametrize(
+    "kept",
+    [
+        "5",
+        "null",
+        "{bad",
+        '{"lines": 5}',
+        '{"lines": [null, [], 5, {"id": {}}]}',
+        '{"question": 5}',
+        '{"question": {}}',
+        '{"question": {"name": "check-domain", "domain": {}}}',
+    ],
+)
+def test_what_a_reload_kept_is_forgotten_if_it_cannot_be_understood(site: Page, bus: ObedientBus, kept: str) -> None:
+    site.evaluate("(kept) => sessionStorage.setItem('conversation', kept)", kept)
+
+    site.reload()
+
+    expect(connection(site)).to_have_text("Connected")
+    expect(status(site)).to_be_empty()
+    expect(site.get_by_label("Domain name")).to_have_value("")
+    expect(site.get_by_role("listitem")).to_have_count(0)
+    check(site, bus, "example.com")
+    answer(bus, "example.com")
+    expect(status(site)).to_have_text("example.com is available")
+
+
 def test_what_is_over_when_the_page_is_reloaded_is_over(site: Page, bus: ObedientBus) -> None:
     check(site, bus, "example.com")
     answer(bus, "example.com")

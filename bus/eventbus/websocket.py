@@ -56,9 +56,7 @@ class WebSocketApi:
             try:
                 await socket.prepare(request)
             except (ValueError, web.HTTPBadRequest):  # such as a key that is not ASCII
-                raise BadParameter(
-                    "here one speaks WebSocket; this is no handshake (RFC 6455, 4.1)"
-                ) from None
+                raise BadParameter("here one speaks WebSocket; this is no handshake (RFC 6455, 4.1)") from None
             connection = Connection(self, request, socket, host, seat)
             self._connections[connection] = asyncio.current_task()
             try:

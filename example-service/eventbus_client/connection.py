@@ -55,6 +55,7 @@ async def connected(settings: Settings, **wishes: object) -> AsyncIterator[tuple
     """
     async with DirectConnect(
         f"{settings.eventbus_url.replace('http', 'ws', 1)}/ws",
+        additional_headers={"Authorization": f"Bearer {settings.token}"},  # some connections are kept for services
         open_timeout=TIMEOUT,
         close_timeout=CLOSE_SECONDS,
         compression=None,  # the bus does not compress, so that one encoding of an event serves every socket
@@ -67,6 +68,8 @@ async def connected(settings: Settings, **wishes: object) -> AsyncIterator[tuple
         with _refusal_by_close_code():
             answer = await _authenticate(socket, settings.token, wishes)
             logger.info('connected to %s as "%s"', settings.eventbus_url, answer.get("service"))
+            if answer.get("gap"):
+                logger.warning("events are lost: the bus has let them go; it goes on with #%s", answer.get("oldest"))
             with _file_while_connected(settings.connected_file):
                 yield socket, answer["epoch"]
 

@@ -108,10 +108,21 @@ class Service:
         while True:
             frame = decode(await socket.recv())
             name = frame.get("name")
-            if "action" not in frame and isinstance(name, str) and name in self._handlers:
+            if "action" in frame or not isinstance(name, str):
+                continue
+            if name not in self._handlers:
+                await self._leave_to_another(frame, socket)
+            else:
                 await self._room.acquire()
                 # A seq is a place in one log. Together with that log's name it tells a question from all others.
                 self._start_to_answer(frame | {"epoch": epoch}, socket)
+
+    async def _leave_to_another(self, event: Event, socket: ClientConnection) -> None:
+        """Give back what a newer instance of this service wants: the last one to come says so for all."""
+        logger.warning(
+            "%s #%s is for another instance: this one has no handler for it", event["name"], event.get("seq")
+        )
+        await socket.send(json.dumps({"action": "nack", "seq": event.get("seq"), "delay": LATER}))
 
     def _start_to_answer(self, question: Event, socket: ClientConnection) -> None:
         task = asyncio.create_task(self._answer_and_say_so(question, socket))

@@ -47,6 +47,7 @@ class FakeBus:
         self.epoch = "e1"
         self.published: asyncio.Queue[dict] = asyncio.Queue()
         self.headers: list[dict] = []
+        self.handshakes: list[dict] = []
         # How to answer the next requests to publish, and the next connections; as the bus does when there are no more.
         self.replies: deque = deque()
         self.greetings: deque = deque()
@@ -85,6 +86,7 @@ class FakeBus:
         return web.json_response({"seq": len(self.headers)} if reply == 200 else {}, status=reply)
 
     async def _connect(self, request: web.Request) -> web.WebSocketResponse:
+        self.handshakes.append(dict(request.headers))
         service = web.WebSocketResponse()
         await service.prepare(request)
         self.said.append(await service.receive_json())

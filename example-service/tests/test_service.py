@@ -174,6 +174,37 @@ async def test_what_is_no_question_is_let_pass(bus, run, frame):
     assert (await bus.answer())["id"] == "e1-2-1"
 
 
+async def test_what_a_newer_instance_wants_is_given_back_to_it(bus, run, caplog):
+    await run(bus, SHOUT)
+    socket = await bus.service()
+
+    await socket.send_json(question(name="whisper", seq=3))
+
+    assert await bus.command() == {"action": "nack", "seq": 3, "delay": 4.0}
+    assert "whisper #3 is for another instance: this one has no handler for it" in caplog.text
+
+
+async def test_what_the_bus_has_let_go_is_told(bus, run, caplog):
+    async def greet(service):
+        answer = {"action": "authenticate", "authenticated": True, "service": "shouter", "seq": 9, "epoch": "e1"}
+        await service.send_json(answer | {"gap": True, "oldest": 7})
+
+    bus.greetings.append(greet)
+    await run(bus, SHOUT)
+    socket = await bus.service()
+    await socket.send_json(question(seq=8))
+    await bus.answer()
+
+    assert "events are lost: the bus has let them go; it goes on with #7" in caplog.text
+
+
+async def test_it_shows_at_the_handshake_that_it_is_a_service(bus, run):
+    await run(bus, SHOUT)
+    await bus.service()
+
+    assert bus.handshakes[0]["Authorization"] == "Bearer secret"
+
+
 async def test_no_more_questions_are_taken_than_can_be_answered_at_once(bus, run, monkeypatch):
     monkeypatch.setattr(service_module, "MOST_AT_ONCE", 2)
     pair = asyncio.Barrier(2)

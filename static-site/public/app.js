@@ -264,6 +264,7 @@ function addLine({ id, name, seq, source }) {
   line.dataset.event = id;
   line.append(cell("seq", seq ? `#${seq}` : "…"), cell("name", name), cell("who", `from ${source ?? "this page"}`));
   story.append(line);
+  story.scrollTop = story.scrollHeight;
 }
 
 /**

@@ -288,7 +288,7 @@ export class EventBus {
   }
 
   /**
-   * The token has expired: forget it, identify anew and try once more.
+   * The token has expired: identify anew, which tells of the gap, and try once more.
    * @param {Post} post
    * @param {string} token
    */
@@ -296,7 +296,6 @@ export class EventBus {
     if (this.#status !== "connected") return false; // about to identify anyway
     post.renewed = true;
     if (token !== this.#session.token) return this.#publish(post); // has happened meanwhile
-    this.#remember({});
     this.#reconnect(0);
     return false;
   }

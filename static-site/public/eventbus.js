@@ -231,9 +231,9 @@ export class EventBus {
     this.#resumePublishing();
   }
 
-  /** The bus does not take this identity, so ask for another. An empty token says that there was one. */
+  /** The bus does not take this identity, perhaps just now. If that goes on, ask for another; "" says there was one. */
   #beginAnew() {
-    this.#remember({ token: this.#session.token && "" });
+    if (this.#socketFailures > 1) this.#remember({ token: this.#session.token && "" });
     this.#lost();
   }
 
@@ -312,7 +312,9 @@ export class EventBus {
     try {
       const headers = { "Content-Type": "application/json" };
       const signal = AbortSignal.timeout(TIMEOUT);
-      const answer = await fetch(this.url, { method: "POST", headers, body: JSON.stringify(event), signal });
+      const text = JSON.stringify(event);
+      // The token in it is for the bus, not for wherever a redirect leads.
+      const answer = await fetch(this.url, { method: "POST", headers, body: text, signal, redirect: "error" });
       const asked = Number(answer.headers.get("Retry-After")) || 0;
       const retryAfter = Math.min(Math.max(asked, 0), 60); // a timer that is set for too long goes off at once
       const body = (await answer.json().catch(() => null)) ?? {};

@@ -362,13 +362,24 @@ def test_an_identity_that_the_bus_does_not_understand_is_forgotten(page: Page, b
     assert bus.posts[0]["context"] == {"identifier": "token-1"}
 
 
-def test_who_had_an_identity_that_the_bus_does_not_take_is_told_of_a_gap(client: Page, bus: ObedientBus) -> None:
+def test_an_identity_that_the_bus_does_not_take_for_the_moment_is_kept(client: Page, bus: ObedientBus) -> None:
     client.evaluate("() => { window.gaps = 0; bus.onGap(() => gaps++); }")
     bus.refusals.append("this client has 20 connections already; close some")
 
     bus.close(1012)
 
     reconnected(client, bus, times=3)
+    assert bus.commands[-1]["token"] == "token-1"
+    assert client.evaluate("gaps") == 0
+
+
+def test_who_had_an_identity_that_the_bus_never_takes_is_told_of_a_gap(client: Page, bus: ObedientBus) -> None:
+    client.evaluate("() => { window.gaps = 0; bus.onGap(() => gaps++); }")
+    bus.refusals.extend(["expected `int`, got `str`"] * 2)
+
+    bus.close(1012)
+
+    reconnected(client, bus, times=4)
     assert client.evaluate("gaps") == 1
     assert bus.posts == []
 
@@ -638,6 +649,13 @@ def test_whose_token_has_expired_is_told_of_the_gap_and_sends_once_more_with_a_n
     assert client.evaluate("gaps") == 1
     assert [post["context"]["identifier"] for post in bus.posts] == ["token-1", "token-2"]
     assert {post["id"] for post in bus.posts} == {receipt["id"]}
+
+
+def test_what_is_sent_does_not_follow_a_redirect(client: Page, bus: ObedientBus) -> None:
+    bus.answers.append((307, {"Location": f"{bus.url}/elsewhere"}, ""))
+
+    assert send(client)["seq"] == 11
+    assert len(bus.posts) == 2
 
 
 def test_a_new_token_that_is_refused_too_is_an_error(client: Page, bus: ObedientBus) -> None:

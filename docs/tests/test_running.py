@@ -76,7 +76,7 @@ def test_nginx_in_front_of_the_bus(tmp_path: Path, trusted: str, last: int) -> N
     """What is encrypted on the way to nginx comes through; and its clients are told apart where it is trusted."""
     certificates = tmp_path / "certificates"
     make_certificates(certificates)
-    settings = {"EVENTBUS_TRUSTED_PROXIES": trusted, "EVENTBUS_CLIENT_RATE": "5"}
+    settings = {"EVENTBUS_TRUSTED_PROXIES": trusted, "EVENTBUS_CLIENT_RATE": "6"}  # 24 new identities at once
     with (
         trusting(certificates / "ca.pem"),
         running_demo("processes", tmp_path, settings=settings) as demo,
@@ -100,7 +100,7 @@ def publish_all_that_a_host_may(url: str, sender: str) -> int:
     host, port = url.removeprefix("https://").split(":")
     connection = http.client.HTTPSConnection(host, int(port), source_address=(sender, 0))
     with closing(connection):
-        connection.request("POST", "/", json.dumps(batch * 20))
+        connection.request("POST", "/", json.dumps(batch * 24))
         return connection.getresponse().status
 
 

@@ -1,4 +1,7 @@
-"""Takes connections: not too many of one host, and none that says nothing. What is said on them is others' business."""
+"""Takes connections: not too many of one host, and none that says nothing. What is said on them is others' business.
+
+Over TLS a connection counts from the end of its handshake on, for which it has no longer than for its first word.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,9 @@ from .problems import Unavailable, problem_json
 
 FIRST_WORD = 10.0
 """Seconds that the other side has to begin to say something, and before that to shake hands over TLS."""
+
+GOODBYE = 1.0
+"""Seconds that the other side of TLS has to say goodbye."""
 
 READ_AT_ONCE = 64 * 1024  # bytes
 
@@ -81,6 +87,8 @@ class _Connection(asyncio.BufferedProtocol):
         except Unavailable as problem:
             transport.write(_refusal(problem))
             transport.close()
+            # Over TLS, it would stay until the other side has said goodbye, too.
+            asyncio.get_running_loop().call_later(GOODBYE, transport.abort)
             return
         self._silent = asyncio.get_running_loop().call_later(FIRST_WORD, transport.abort)
         self.go_on_with(self._acceptor.protocol(self.go_on_with))

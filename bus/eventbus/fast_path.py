@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import formatdate
 
@@ -148,13 +149,15 @@ class _PlainRequests(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a server makes no others
         self._transport = transport
-        tcp_keepalive(transport)
         peer = transport.get_extra_info("peername")
         self._peer = peer[0] if peer else ""
         self._path.connections.add(self)
         self._idle = self._loop.call_later(KEEP_ALIVE, self._close_if_idle)
+        with suppress(OSError):  # it may have been reset already
+            tcp_keepalive(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self._waiting = b""
         self._leave()
 
     def pause_writing(self) -> None:
@@ -190,8 +193,9 @@ class _PlainRequests(asyncio.Protocol):
         self.answering = self._loop.create_task(self._answer(head, data[:end], data[begin:end]))
 
     async def _answer(self, head: _Head, request: bytes, body: bytes) -> None:
-        api, host = self._path.api, sending_host(self._peer, head.forwarded, trusted=self._path.proxies)
+        api = self._path.api
         try:
+            host = sending_host(self._peer, head.forwarded, trusted=self._path.proxies)
             with api.publishing.room(len(body), head.service, host=host):
                 answer = _answer(_OK, head, await api.publish_body(body, head.service, host=host))
         except Problem as problem:
@@ -220,8 +224,8 @@ class _PlainRequests(asyncio.Protocol):
         if not self._transport.is_closing():
             handler = self._server()
             self._switch_to(handler)
-            handler.data_received(data)
             self._transport.resume_reading()
+            handler.data_received(data)  # last: it may pause reading, and must not be overruled
 
     def _leave(self) -> None:
         self._path.connections.discard(self)
@@ -229,7 +233,9 @@ class _PlainRequests(asyncio.Protocol):
 
     def _close_if_idle(self) -> None:
         wait = self._idle_since + KEEP_ALIVE - self._loop.time()
-        if self.answering is None and wait <= 0:
+        if self.answering is None and wait <= 0 and self._transport.get_write_buffer_size():
+            self._transport.abort()  # it does not read its answers: to say goodbye would take for ever
+        elif self.answering is None and wait <= 0:
             self.close()
         else:
             self._idle = self._loop.call_later(max(wait, 1.0), self._close_if_idle)

@@ -16,7 +16,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from .accepting import FIRST_WORD, Acceptor, Switch
+from .accepting import FIRST_WORD, GOODBYE, Acceptor, Switch
 from .config import Settings
 from .listening import BACKLOG
 from .seats import share_of_a_host
@@ -71,9 +71,15 @@ async def serve(
     # As many again as a host may have WebSockets, but never all that this program can have.
     most = min(2 * share_of_a_host(settings.max_connections), files * 3 // 4 if files > 0 else MANY_FILES)
     acceptor = Acceptor(protocol, most=most, proxies=settings.trusted_proxies)
-    timeout = FIRST_WORD if tls else None
     loop = asyncio.get_running_loop()
-    return await loop.create_server(acceptor, sock=listening, backlog=BACKLOG, ssl=tls, ssl_handshake_timeout=timeout)
+    return await loop.create_server(
+        acceptor,
+        sock=listening,
+        backlog=BACKLOG,
+        ssl=tls,
+        ssl_handshake_timeout=FIRST_WORD if tls else None,
+        ssl_shutdown_timeout=GOODBYE if tls else None,
+    )
 
 
 def stop_signal() -> asyncio.Event:

@@ -432,3 +432,63 @@ async def test_one_that_is_silent_meanwhile_is_let_go_when_the_bus_stops(run: St
     assert await bus.stop() == 0
     assert await reader.read() == b""
     writer.close()
+
+
+async def stuck(raw: socket.socket, data: bytes) -> asyncio.Task[None]:
+    """Send, and read nothing, until nobody takes any more; fails if all is taken."""
+    sent = 0
+    loop = asyncio.get_running_loop()
+
+    async def send() -> None:
+        nonlocal sent
+        for begin in range(0, len(data), 10_000):
+            await loop.sock_sendall(raw, data[begin : begin + 10_000])
+            sent = begin
+
+    sending = asyncio.create_task(send())
+    before = -1
+    while sent != before:
+        before = sent
+        await asyncio.wait([sending], timeout=1)
+    assert not sending.done()
+    return sending
+
+
+@pytest.mark.parametrize("first", [b"", PLAIN[0]], ids=["at once", "after a plain one"])
+async def test_who_sends_other_requests_without_end_and_never_reads_is_not_read_any_more(
+    bus: Bus, first: bytes
+) -> None:
+    """aiohttp pauses reading when it has too many requests: taking over from the short cut must not undo that."""
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(raw, bus.address)
+
+    async with asyncio.timeout(PATIENCE * 6):
+        sending = await stuck(raw, first + WELL_FORMED[0] * 700_000)  # 27 MB
+    sending.cancel()
+    raw.close()
+
+
+@only_with_it
+async def test_one_that_is_idle_and_has_not_read_its_answers_goes_too(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch, short_cut: list[_PlainRequests]
+) -> None:
+    monkeypatch.setattr("eventbus.fast_path.KEEP_ALIVE", 0.5)
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(raw, bus.address)
+    await loop.sock_sendall(raw, PLAIN[0])
+    async with asyncio.timeout(PATIENCE * 3):
+        await bus.request("GET", "/healthz")  # by now the one before it has been taken
+        theirs = short_cut[0]._transport.get_extra_info("socket")
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        with pytest.raises(ConnectionError):
+            await loop.sock_sendall(raw, PLAIN[0] * 50_000)
+
+    assert not short_cut[0]._path.connections
+    assert short_cut[0]._transport.get_write_buffer_size() == 0
+    assert short_cut[0]._waiting == b""
+    raw.close()

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, ClientTimeout, TCPConnector
 from bus_under_test import PATIENCE, Bus, BusProcess, StartBus, StartProcess
+from eventbus.accepting import _Connection
 from eventbus.config import Settings
 from eventbus.log import open_log
 from eventbus.tls import open_tls
@@ -430,6 +431,38 @@ async def test_one_that_does_not_shake_hands_is_cut_off(
         with suppress(ConnectionResetError):
             assert await reader.read() == b""
     writer.close()
+
+
+async def test_one_that_is_refused_and_does_not_hang_up_is_cut_off(
+    start: StartBus, certificates: Path, trust: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known: list[_Connection] = []
+    gone: asyncio.Queue[_Connection] = asyncio.Queue()
+
+    class Known(_Connection):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            known.append(self)
+            super().connection_made(transport)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            gone.put_nowait(self)
+
+    monkeypatch.setattr("eventbus.serving.share_of_a_host", lambda _: 1)  # so that there may be two
+    monkeypatch.setattr("eventbus.accepting._Connection", Known)
+    bus = await start(open_log("memory:"), tls=open_tls(Settings.from_env(settings(certificates))))
+    silent = [await handshake_and_fall_silent(bus, trust) for _ in range(3)]
+
+    async with asyncio.timeout(5):  # it had half a minute, and those that may stay have ten seconds
+        assert await gone.get() is known[2]
+    for each in silent:
+        each.close()
+
+
+async def handshake_and_fall_silent(bus: Bus, trust: ssl.SSLContext) -> socket.socket:
+    """Connect, and neither say nor answer anything more, not even that the other side says goodbye."""
+    raw = socket.create_connection(bus.address)
+    return await asyncio.to_thread(trust.wrap_socket, raw, server_hostname="127.0.0.1")
 
 
 async def test_a_connection_that_is_open_takes_little_memory(

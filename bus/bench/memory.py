@@ -75,8 +75,8 @@ async def run(http: ClientSession, url: str, pid: int) -> None:
 
 async def come_and_go(http: ClientSession, url: str, number: int, visits: list[int]) -> None:
     """Connect as one of a kind, read some events, and hang up, for ever: live, by replay, or as a group's member."""
-    kinds = [{}, {"after": 0}, {"group": f"group {number % 10}", "after": 0}]
-    command = {"action": "authenticate", "credentials": TOKEN, "names": [f"job-{number}"], **kinds[number % 3]}
+    kinds: list[dict[str, object]] = [{}, {"after": 0}, {"group": f"group {number % 10}", "after": 0}]
+    command = {"action": "authenticate", "credentials": TOKEN, "names": [f"job-{number}"]} | kinds[number % 3]
     while True:
         visits[0] += 1
         with suppress(ClientError, TypeError, OSError):

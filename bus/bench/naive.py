@@ -1,65 +1,68 @@
-"""The bus as a tutorial would write it: a yardstick. In memory; it promises neither order nor storage.
+"""The yardstick: the bus as a tutorial would write it on aiohttp.
 
-Run it as `python bus/bench/naive.py PORT`; a service's token is `bench`.
+In memory, one event at a time to one socket at a time. It promises no order, stores nothing, and waits for each socket.
+It is started with its port and the services' token.
 """
 
 from __future__ import annotations
 
 import json
+import secrets
 import sys
-import uuid
-from datetime import UTC, datetime
-from typing import Any
+from contextlib import suppress
 
-from aiohttp import web
+from aiohttp import WSMsgType, web
 
-TOKEN = "bench"  # noqa: S105 - a bus that is measured guards nothing
-
-events: list[dict[str, Any]] = []
-services: set[web.WebSocketResponse] = set()
-clients: dict[str, web.WebSocketResponse] = {}
+Sockets = set[web.WebSocketResponse]
+SERVICES: web.AppKey[Sockets] = web.AppKey("services", Sockets)
+CLIENTS: web.AppKey[dict[str, Sockets]] = web.AppKey("clients", dict[str, Sockets])
+TOKEN: web.AppKey[str] = web.AppKey("token", str)
 
 
 async def publish(request: web.Request) -> web.Response:
-    """POST /: keep an event, send it to every service and to the client that it concerns, and answer."""
-    event = await request.json()
-    context = event.setdefault("context", {})
-    token = request.headers.get("Authorization", "").removeprefix("Bearer ")
-    if token != TOKEN and context.get("identifier") not in clients:
-        raise web.HTTPUnauthorized
-    event.setdefault("id", str(uuid.uuid4()))
-    event["seq"] = len(events) + 1
-    event["time"] = datetime.now(UTC).isoformat()
-    event["source"] = "service" if token == TOKEN else "client"
-    events.append(event)
-    for socket in list(services):
-        await socket.send_str(json.dumps(event))
-    if context.get("identifier") in clients:
-        await clients[context["identifier"]].send_str(json.dumps(event))
-    return web.json_response({"id": event["id"], "seq": event["seq"]})
+    """POST /: send the event, or each of an array, to all services and to the client that it names."""
+    clients = request.app[CLIENTS]
+    from_service = request.headers.get("Authorization") == request.app[TOKEN]
+    posted = await request.json()
+    for event in posted if isinstance(posted, list) else [posted]:
+        client = event.get("context", {}).get("identifier")
+        if not from_service and client not in clients:
+            return web.json_response({"error": "who are you?"}, status=401)
+        text = json.dumps(event)
+        for socket in [*request.app[SERVICES], *clients.get(client, ())]:
+            with suppress(ConnectionError):
+                await socket.send_str(text)
+    return web.json_response({"published": True})
 
 
-async def connect(request: web.Request) -> web.WebSocketResponse:
-    """GET /ws: take a client or a service."""
+async def subscribe(request: web.Request) -> web.WebSocketResponse:
+    """GET /ws: the socket of a client or a service, once it has said which."""
     socket = web.WebSocketResponse()
     await socket.prepare(request)
-    token = ""
+    sockets: Sockets = set()
     async for message in socket:
+        if message.type is not WSMsgType.TEXT:
+            continue
         command = json.loads(message.data)
         if command["action"] == "identify":
-            token = str(uuid.uuid4())
-            clients[token] = socket
-            await socket.send_json({"action": "identify", "token": token, "address": token})
-        elif command["action"] == "authenticate" and command["credentials"] == TOKEN:
-            services.add(socket)
+            token = command.get("token") or f"token-{secrets.token_hex(16)}"
+            sockets = request.app[CLIENTS].setdefault(token, set())
+            await socket.send_json({"action": "identify", "token": token})
+        elif command["action"] == "authenticate" and command["credentials"] == request.app[TOKEN]:
+            sockets = request.app[SERVICES]
             await socket.send_json({"action": "authenticate", "authenticated": True})
-    services.discard(socket)
-    clients.pop(token, None)
+        sockets.add(socket)
+    sockets.discard(socket)
     return socket
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Listen until somebody stops it."""
     app = web.Application()
-    app.router.add_post("/", publish)
-    app.router.add_get("/ws", connect)
-    web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), print=None, access_log=None)
+    app[SERVICES], app[CLIENTS], app[TOKEN] = set(), {}, sys.argv[2]
+    app.add_routes([web.post("/", publish), web.get("/ws", subscribe)])
+    web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), access_log=None, print=None)
+
+
+if __name__ == "__main__":
+    main()

@@ -40,6 +40,7 @@ NOT_RUN = {
         "e2e/compose.py",
         '"cat", "/certificates/ca.pem"',
     ),
+    "docker compose -f docker-compose.yml -f docker-compose.tls.yml down": ("e2e/compose.py", '"*", "down"'),
     "docker compose -f docker-compose.yml -f docker-compose.dev.yml watch": (
         "e2e/containers/test_watch.py",
         'compose.start("watch")',

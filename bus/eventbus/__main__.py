@@ -48,7 +48,7 @@ async def _serve(settings: Settings) -> None:
     await runner.setup()
     servers: list[asyncio.Server] = []
     try:
-        servers += [await serve(protocol_of(runner), socket, settings=settings, tls=tls) for socket in sockets]
+        servers += await serve(protocol_of(runner), sockets, settings=settings, tls=tls)
         logger.info("bus ready at %s, log in %s", _where(settings), settings.log)
         await _until_stopped(app, stop)
         logger.info("bus stopping")

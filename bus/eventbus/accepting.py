@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection
 
 from .forwarded import Network, is_in, sending_host
-from .problems import Unavailable, problem_json
+from .problems import Unavailable, raw_refusal
 
 FIRST_WORD = 10.0
 """Seconds that the other side has to begin to say something, and before that to shake hands over TLS."""
@@ -85,7 +85,7 @@ class _Connection(asyncio.BufferedProtocol):
         try:
             self._host = self._acceptor.take(peer[0] if peer else "")
         except Unavailable as problem:
-            transport.write(_refusal(problem))
+            transport.write(raw_refusal(problem, b"Connection: close\r\n"))
             transport.close()
             # Over TLS, it would stay until the other side has said goodbye, too.
             asyncio.get_running_loop().call_later(GOODBYE, transport.abort)
@@ -125,10 +125,3 @@ class _Connection(asyncio.BufferedProtocol):
     def resume_writing(self) -> None:
         if self._protocol:
             self._protocol.resume_writing()
-
-
-def _refusal(problem: Unavailable) -> bytes:
-    body = problem_json(status=problem.status, title=problem.title, detail=problem.detail)
-    headers = {"Content-Type": "application/problem+json", "Content-Length": str(len(body)), "Connection": "close"}
-    lines = "".join(f"{name}: {value}\r\n" for name, value in {**headers, **problem.headers}.items())
-    return f"HTTP/1.1 {problem.status.value} {problem.status.phrase}\r\n{lines}\r\n".encode() + body

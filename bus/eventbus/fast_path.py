@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -26,16 +26,16 @@ from .config import Settings
 from .cors import Cors
 from .forwarded import sending_host
 from .http_api import HttpApi
-from .problems import Problem, problem_json
+from .problems import Problem, header_lines, raw_refusal
 from .routing import Service
 from .serving import KEEP_ALIVE
 
 MAX_HEADS = 1024
 MAX_HEAD = 2048  # bytes
 READ_AHEAD = 64 * 1024
-"""Bytes of further requests that may wait until the one before them is answered."""
+"""Bytes of further requests that wait until the one before them is answered, above which no more is read."""
 
-_OK = b"200 OK\r\nContent-Type: application/json"
+_OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%bDate: %b\r\n\r\n%b"
 _CHANGE_THE_MEANING = ("Transfer-Encoding", "Content-Encoding", "Expect", "Upgrade", "TE", "Trailer")
 
 
@@ -117,7 +117,7 @@ class FastPath:
             return None
         answer = self._cors.headers(headers) | {"Server": SERVER_SOFTWARE}
         forwarded = headers.getall("X-Forwarded-For", [])
-        return _Head(length=length, service=service, forwarded=forwarded, headers=_lines(answer))
+        return _Head(length=length, service=service, forwarded=forwarded, headers=header_lines(answer))
 
     async def close(self) -> None:
         """Close the connections; those that wait for an answer get it first."""
@@ -197,9 +197,10 @@ class _PlainRequests(asyncio.Protocol):
         try:
             host = sending_host(self._peer, head.forwarded, trusted=self._path.proxies)
             with api.publishing.room(len(body), head.service, host=host):
-                answer = _answer(_OK, head, await api.publish_body(body, head.service, host=host))
+                receipt = await api.publish_body(body, head.service, host=host)
+            answer = _OK % (len(receipt), head.headers, _date(), receipt)
         except Problem as problem:
-            answer = _refusal(problem, head)
+            answer = raw_refusal(problem, b"%bDate: %b\r\n" % (head.headers, _date()))
         except Exception:  # a defect: aiohttp's handler meets it too, and says it
             self.answering = None
             self._hand_over(request + self._waiting)
@@ -239,21 +240,6 @@ class _PlainRequests(asyncio.Protocol):
             self.close()
         else:
             self._idle = self._loop.call_later(max(wait, 1.0), self._close_if_idle)
-
-
-def _answer(kind: bytes, head: _Head, body: bytes) -> bytes:
-    return b"HTTP/1.1 %b\r\n%bContent-Length: %d\r\nDate: %b\r\n\r\n%b" % (kind, head.headers, len(body), _date(), body)
-
-
-def _refusal(problem: Problem, head: _Head) -> bytes:
-    status = problem.status
-    kind = f"{status.value} {status.phrase}\r\n".encode() + _lines(problem.headers)
-    body = problem_json(status=status, title=problem.title, detail=problem.detail)
-    return _answer(kind + b"Content-Type: application/problem+json", head, body)
-
-
-def _lines(headers: Mapping[str, str]) -> bytes:
-    return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
 
 
 class _Clock:

@@ -114,6 +114,24 @@ class Unavailable(Problem):
     headers = MappingProxyType({"Retry-After": "1"})
 
 
+def raw_refusal(problem: Problem, headers: bytes) -> bytes:
+    """Write a whole HTTP answer, for those who speak below the web server (RFC 9112, 4).
+
+    Args:
+        problem: Why.
+        headers: More of them, each with its line's end.
+    """
+    body = problem_json(status=problem.status, title=problem.title, detail=problem.detail)
+    own = {"Content-Type": "application/problem+json", "Content-Length": str(len(body)), **problem.headers}
+    head = f"HTTP/1.1 {problem.status.value} {problem.status.phrase}\r\n".encode() + header_lines(own) + headers
+    return head + b"\r\n" + body
+
+
+def header_lines(headers: Mapping[str, str]) -> bytes:
+    """Write headers, each with its line's end (RFC 9112, 5)."""
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
+
+
 def problem_json(*, status: HTTPStatus, title: str, detail: str) -> bytes:
     """Write a problem document (RFC 9457, 3); ``about:blank`` says that the status tells the type (4.2.1)."""
     shown = detail.encode(errors="replace").decode()  # it may repeat what came in a header, which is any bytes

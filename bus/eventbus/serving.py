@@ -7,7 +7,7 @@ import logging
 import resource
 import signal
 from asyncio import sslproto
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from socket import socket
 from ssl import SSLContext
@@ -54,16 +54,16 @@ def create_runner(app: web.Application) -> web.AppRunner:
 
 async def serve(
     protocol: Callable[[Switch], asyncio.Protocol],
-    listening: socket,
+    sockets: Iterable[socket],
     *,
     settings: Settings,
     tls: SSLContext | None = None,
-) -> asyncio.Server:
-    """Take the connections that come to a socket.
+) -> list[asyncio.Server]:
+    """Take the connections that come to these sockets, which share one count for each host.
 
     Args:
         protocol: Makes what speaks with the other side of a connection at first.
-        listening: Of a port.
+        sockets: They listen.
         settings: Limits.
         tls: How to encrypt, if at all.
     """
@@ -72,14 +72,17 @@ async def serve(
     most = min(2 * share_of_a_host(settings.max_connections), files * 3 // 4 if files > 0 else MANY_FILES)
     acceptor = Acceptor(protocol, most=most, proxies=settings.trusted_proxies)
     loop = asyncio.get_running_loop()
-    return await loop.create_server(
-        acceptor,
-        sock=listening,
-        backlog=BACKLOG,
-        ssl=tls,
-        ssl_handshake_timeout=FIRST_WORD if tls else None,
-        ssl_shutdown_timeout=GOODBYE if tls else None,
-    )
+    return [
+        await loop.create_server(
+            acceptor,
+            sock=listening,
+            backlog=BACKLOG,
+            ssl=tls,
+            ssl_handshake_timeout=FIRST_WORD if tls else None,
+            ssl_shutdown_timeout=GOODBYE if tls else None,
+        )
+        for listening in sockets
+    ]
 
 
 def stop_signal() -> asyncio.Event:

@@ -19,7 +19,7 @@ logger = logging.getLogger("eventbus")
 RETRY_READING = 1.0  # seconds
 
 BITE = 64 * 1024
-"""Bytes that are written at once to one that catches up; it has no more than that above what it may have."""
+"""Bytes, or one event if it is larger, written at once to one that catches up. What is live comes in one piece."""
 
 
 @dataclass(slots=True, eq=False)

@@ -40,7 +40,7 @@ class WebSocketApi:
         self.admission = admission
         self.settings = settings
         self._cors = cors
-        self._seats = Seats(settings.max_connections)
+        self.seats = Seats(settings.max_connections)
         self._connections: dict[Connection, asyncio.Task[None] | None] = {}
         self._draining = False
 
@@ -52,7 +52,7 @@ class WebSocketApi:
         socket = web.WebSocketResponse(compress=False, max_msg_size=MAX_COMMAND, autoping=False, autoclose=False)
         host = sender(request, trusted_proxies=self.settings.trusted_proxies)
         authorization = request.headers.getall("Authorization", [])
-        with self._seats.taken(host, service=self.admission.knows(authorization)) as seat:
+        with self.seats.taken(host, service=self.admission.knows(authorization)) as seat:
             try:
                 await socket.prepare(request)
             except (ValueError, web.HTTPBadRequest):  # such as a key that is not ASCII
@@ -186,7 +186,7 @@ class Connection:
     async def _authenticate(self, command: messages.Authenticate) -> None:
         try:
             self._let_in(await self._api.admission.authenticate(command))
-            self._seat.be_a_service_s()
+            self._api.seats.give_to_service(self._seat)
         except WrongCredentials:
             self._answer(NotAuthenticated(error="wrong credentials; see the services file"))
             self.outlet.close(Close.WRONG_CREDENTIALS, "wrong credentials")

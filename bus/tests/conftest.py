@@ -76,7 +76,7 @@ async def start(http: ClientSession) -> AsyncIterator[StartBus]:
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
             listening = socket.create_server(("127.0.0.1", 0))
-            server = await serve(protocol_of(runner), listening, settings=settings, tls=tls)
+            [server] = await serve(protocol_of(runner), [listening], settings=settings, tls=tls)
             stack.callback(server.close)
             host, port = listening.getsockname()
             return Bus(f"{'https' if tls else 'http'}://{host}:{port}", http)

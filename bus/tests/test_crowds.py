@@ -15,7 +15,7 @@ from eventbus.config import Settings
 from eventbus.log import open_log
 from eventbus.log.memory import MemoryLog
 from eventbus.problems import Unavailable
-from eventbus.seats import Seats
+from eventbus.seats import Seat, Seats
 
 
 def test_a_host_has_its_share_of_the_seats_and_no_more() -> None:
@@ -35,37 +35,45 @@ def test_a_host_has_its_share_of_the_seats_and_no_more() -> None:
         pass
 
 
-def test_strangers_leave_room_for_services_and_keep_none_out() -> None:
+def sit(seats: Seats, taken: ExitStack, count: int, *, service: bool = False) -> Seat:
+    """Take seats, each from another host; return the last one."""
+    for number in range(count):
+        seat = taken.enter_context(seats.taken(f"{service} {number}", service=service))
+    return seat
+
+
+def is_room(seats: Seats, *, service: bool) -> bool:
+    try:
+        with seats.taken("one more", service=service):
+            return True
+    except Unavailable:
+        return False
+
+
+@pytest.mark.parametrize("services", [0, 5, 10, 50, 99])
+def test_only_services_keep_services_out(services: int) -> None:
     seats = Seats(100)
     with ExitStack() as taken:
-        for number in range(90):
-            taken.enter_context(seats.taken(f"192.0.2.{number}", service=False))
+        sit(seats, taken, min(90, 100 - services))
+        if services:
+            sit(seats, taken, services, service=True)
 
-        with pytest.raises(Unavailable, match="kept for services"), seats.taken("192.0.2.200", service=False):
-            pass
-        for _ in range(10):
-            taken.enter_context(seats.taken("192.0.2.1", service=True))
-        with pytest.raises(Unavailable, match="all of 100"), seats.taken("192.0.2.1", service=True):
-            pass
-    with seats.taken("192.0.2.200", service=False):
-        pass
+        assert not is_room(seats, service=False)
+        assert is_room(seats, service=True)
+        sit(seats, taken, 100 - services, service=True)
+        assert not is_room(seats, service=True)
+    assert is_room(seats, service=False)
 
 
 def test_who_shows_later_that_it_is_a_service_makes_room_for_a_stranger() -> None:
     seats = Seats(10)
     with ExitStack() as taken:
-        for number in range(9):
-            seat = taken.enter_context(seats.taken(f"192.0.2.{number}", service=False))
-        with pytest.raises(Unavailable), seats.taken("192.0.2.100", service=False):
-            pass
-        for _ in range(2):
-            seat.be_a_service_s()
-
-        with seats.taken("192.0.2.100", service=False), pytest.raises(Unavailable):
-            taken.enter_context(seats.taken("192.0.2.101", service=True))
+        seat = sit(seats, taken, 9)
+        assert not is_room(seats, service=False)
+        seats.give_to_service(seat)
+        assert is_room(seats, service=False)
     with ExitStack() as taken:
-        for _ in range(10):
-            taken.enter_context(seats.taken("192.0.2.1", service=True))
+        sit(seats, taken, 10, service=True)  # as all have left
 
 
 async def test_a_service_comes_in_where_strangers_have_all_the_seats(start: StartBus) -> None:

@@ -230,7 +230,7 @@ async def _open(pair: Pair, on: bool) -> Any:
     assert (FAST_PATH in runner.app) == on
     await runner.setup()
     listening = socket.create_server(("127.0.0.1", 0))
-    server = await serve(protocol_of(runner), listening, settings=options)
+    [server] = await serve(protocol_of(runner), [listening], settings=options)
     pair.logs.append(log)
     pair.ports.append(listening.getsockname()[1])
     return server, runner
@@ -318,6 +318,15 @@ def short_cut(monkeypatch: pytest.MonkeyPatch) -> list[_PlainRequests]:
 only_with_it = pytest.mark.skipif(not bus_under_test.FAST_PATH, reason="without the short cut")
 
 
+async def reads_little(bus: Bus) -> socket.socket:
+    """Connect, with few buffers of one's own."""
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    raw.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(raw, bus.address)
+    return raw
+
+
 @only_with_it
 async def test_plain_requests_are_taken_by_the_short_cut_and_others_are_not(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
@@ -343,11 +352,7 @@ async def test_plain_requests_are_taken_by_the_short_cut_and_others_are_not(
 
 @only_with_it
 async def test_who_never_reads_its_answers_is_not_read_any_more(bus: Bus, short_cut: list[_PlainRequests]) -> None:
-    raw = socket.socket()
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    raw.setblocking(False)
-    loop = asyncio.get_running_loop()
-    await loop.sock_connect(raw, bus.address)
+    loop, raw = asyncio.get_running_loop(), await reads_little(bus)
     await loop.sock_sendall(raw, PLAIN[0])
     async with bus.service() as service:
         connection = short_cut[0]
@@ -459,10 +464,7 @@ async def test_who_sends_other_requests_without_end_and_never_reads_is_not_read_
     bus: Bus, first: bytes
 ) -> None:
     """aiohttp pauses reading when it has too many requests: taking over from the short cut must not undo that."""
-    raw = socket.socket()
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    raw.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(raw, bus.address)
+    raw = await reads_little(bus)
 
     async with asyncio.timeout(PATIENCE * 6):
         sending = await stuck(raw, first + WELL_FORMED[0] * 700_000)  # 27 MB
@@ -475,11 +477,7 @@ async def test_one_that_is_idle_and_has_not_read_its_answers_goes_too(
     bus: Bus, monkeypatch: pytest.MonkeyPatch, short_cut: list[_PlainRequests]
 ) -> None:
     monkeypatch.setattr("eventbus.fast_path.KEEP_ALIVE", 0.5)
-    raw = socket.socket()
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    raw.setblocking(False)
-    loop = asyncio.get_running_loop()
-    await loop.sock_connect(raw, bus.address)
+    loop, raw = asyncio.get_running_loop(), await reads_little(bus)
     await loop.sock_sendall(raw, PLAIN[0])
     async with asyncio.timeout(PATIENCE * 3):
         await bus.request("GET", "/healthz")  # by now the one before it has been taken

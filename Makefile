@@ -54,7 +54,7 @@ bench: .venv/installed-bench ## Measure how fast the bus is, beside a plain serv
 bench-full: .venv/installed-bench ## The same for about 20 minutes: longer, with more clients and a large log.
 	@cd bus && exec ../$(BIN)/python -m bench --full
 
-soak: .venv/installed-test ## Break everything, again and again, for about ten minutes while events flow, and look for a lost one.
+soak: .venv/installed-test ## Break everything, again and again, for about four minutes while events flow, and look for a lost one.
 	SOAK_ROUNDS=150 $(BIN)/pytest -q bus/tests/test_faults.py
 
 check: .venv/installed-check static-site/node_modules/.package-lock.json ## Check style and types: ruff, mypy, tsc, shellcheck.

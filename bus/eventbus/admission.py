@@ -97,10 +97,12 @@ class Admission:
             Unavailable: The log cannot be read or written.
         """
         token = command.token or ""
-        resumed = await self._identities.use(token)
-        if not resumed:
+        address = await self._identities.use(token)
+        resumed = address is not None
+        if address is None:
             token = await self._issue(host)
-        client = Client(address_of(token))
+            address = address_of(token)
+        client = Client(address)
         start = await self._start(command, address=client.address)
         if self._hub.has(client.address, CONNECTIONS_OF_A_CLIENT):
             raise BadCommand("identify", f"this client has {CONNECTIONS_OF_A_CLIENT} connections already; close some")

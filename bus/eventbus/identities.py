@@ -70,16 +70,16 @@ class Identities:
         await self.refresh([address_of(token)])
         return token
 
-    async def use(self, token: str) -> bool:
-        """Is this the token of an identity that has not expired? If so it lives on from now."""
+    async def use(self, token: str) -> str | None:
+        """Return the address of this token's identity, which lives on from now; None if there is none, or no more."""
         if not token.startswith(TOKEN_PREFIX):
-            return False
+            return None
         address = address_of(token)
         left = await self._expiry(address) - self._clock()
         lives = left > 0 or self._is_connected(address)
         if lives and left < self._lifetime + self.refresh_every:
             await self.refresh([address])
-        return lives
+        return address if lives else None
 
     async def refresh(self, addresses: Iterable[str]) -> bool:
         """Let these live from now on, as they are in use; forget a few that expired, and tell if there may be more."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 
 import msgspec
@@ -67,8 +68,8 @@ class Publishing:
         Raises:
             Problem: What is wrong with the event, or with who publishes it.
         """
-        entry = await self._entry(body, service)
-        [appended] = await self._append([entry], host=host)
+        draft = decode_draft(body, max_size=self._settings.max_event)
+        [appended] = await self._append([await self._entry(draft, service)], host=host)
         return appended
 
     async def publish_batch(self, body: bytes, service: Service | None, *, host: str) -> list[Appended]:
@@ -80,7 +81,8 @@ class Publishing:
         entries = []
         for index, text in enumerate(self._texts(body)):
             try:
-                entries.append(await self._entry(text, service))
+                draft = decode_draft(text, max_size=self._settings.max_event)
+                entries.append(await self._entry(draft, service))
             except Problem as problem:
                 problem.detail = f"event {index} of the batch: {problem.detail}"
                 raise
@@ -97,36 +99,35 @@ class Publishing:
             raise TooLarge(f"the batch has {len(texts)} events; the limit is {self._settings.max_batch}")
         return texts
 
-    async def _entry(self, text: bytes | msgspec.Raw, service: Service | None) -> Entry:
-        draft = decode_draft(text, max_size=self._settings.max_event)
-        publisher = await self._authorize(draft, service)
-        return _addressed(draft), publisher
-
-    async def _authorize(self, draft: Draft, service: Service | None) -> Publisher:
+    async def _entry(self, draft: Draft, service: Service | None) -> Entry:
         """Find out who publishes, and whether it may publish this.
 
         Raises:
             NoRight: No service, and no client's token in the context.
             NotAllowed: Not this name.
         """
+        identifier = draft.context.get("identifier", "")
         if service:
             publisher, names = Publisher(source=service.name, scope=f"service {service.name}"), service.publish
+            address = address_of(identifier)
         else:
-            publisher, names = await self._client(draft), self._settings.client_events
+            address = await self._client(identifier)
+            publisher, names = Publisher(source=CLIENT, scope=address), self._settings.client_events
         if draft.name.startswith(OWN):
             raise NotAllowed(f"nobody but the bus may publish {draft.name!r}: what begins with {OWN!r} is its own")
         if draft.name not in names:
             raise NotAllowed(f"{publisher.source!r} may not publish {draft.name!r}, only {names}")
-        return publisher
+        if address != identifier:  # a token: the log never holds a secret
+            draft = msgspec.structs.replace(draft, context=draft.context | {"identifier": address})
+        return draft, publisher
 
-    async def _client(self, draft: Draft) -> Publisher:
-        identifier = draft.context.get("identifier", "")
-        if not await self._identities.use(identifier):
-            raise NoRight(
-                "context.identifier is not a token that the bus issued, or it has expired; "
-                "identify over /ws to get one, or send a service's token as Authorization"
-            )
-        return Publisher(source=CLIENT, scope=address_of(identifier))
+    async def _client(self, token: str) -> str:
+        if address := await self._identities.use(token):
+            return address
+        raise NoRight(
+            "context.identifier is not a token that the bus issued, or it has expired; "
+            "identify over /ws to get one, or send a service's token as Authorization"
+        )
 
     async def _append(self, entries: list[Entry], *, host: str) -> list[Appended]:
         """Append, unless clients are too fast.
@@ -135,7 +136,7 @@ class Publishing:
             TooFast: A client, or all of a host.
             Unavailable: The log cannot take it now.
         """
-        counted = Counter([publisher.scope for _, publisher in entries if publisher.source == CLIENT])
+        counted = _clients_of(entries)
         if counted:
             self._rate.take(counted, host=host)
         try:
@@ -145,9 +146,7 @@ class Publishing:
             raise
 
 
-def _addressed(draft: Draft) -> Draft:
-    """Write the client's address where its token stood, so that the log never holds a secret."""
-    identifier = draft.context.get("identifier")
-    if identifier is None:
-        return draft
-    return msgspec.structs.replace(draft, context=draft.context | {"identifier": address_of(identifier)})
+def _clients_of(entries: Sequence[Entry]) -> Mapping[str, int]:
+    """Count the events of each client."""
+    scopes = [publisher.scope for _, publisher in entries if publisher.source == CLIENT]
+    return Counter(scopes) if scopes else {}

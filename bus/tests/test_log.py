@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -41,6 +42,23 @@ async def names(log: Log, **options: Any) -> list[str]:
 async def test_a_new_log_is_empty(log: Log) -> None:
     assert log.head == 0
     assert await log.read(after=0, limit=10) == []
+
+
+async def test_an_event_that_has_no_id_gets_one_of_its_own(log: Log) -> None:
+    one, two = await append(log, draft(), draft())
+    events = await log.read(after=0, limit=10)
+
+    assert [uuid.UUID(each.id).version for each in (one, two)] == [7, 7]
+    assert one.id != two.id
+    assert [event.content.id for event in events] == [one.id, two.id]
+
+
+async def test_an_event_that_is_sent_again_under_the_id_it_got_is_a_duplicate(log: Log) -> None:
+    [first] = await append(log, draft())
+
+    [again] = await append(log, draft(id=first.id))
+
+    assert again == Appended(id=first.id, seq=first.seq, duplicate=True)
 
 
 async def test_an_event_is_read_as_it_was_written(log: Log) -> None:

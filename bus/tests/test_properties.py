@@ -233,4 +233,4 @@ def test_an_address_is_no_token_and_is_its_own_address(text: str) -> None:
 
 
 def _logged(draft: Draft) -> Event:
-    return logged(draft, seq=1, time="2026-11-23T09:00:00.123Z", source="client")
+    return logged(draft, id="1", seq=1, time="2026-11-23T09:00:00.123Z", source="client")

@@ -9,7 +9,7 @@ from eventbus.routing import Client, Service, receives
 
 
 def event(name: str = "check-domain", **context: str) -> Event:
-    return logged(Draft(name=name, context=context), seq=1, time="2026-11-23T09:00:00.123Z", source="client")
+    return logged(Draft(name=name, context=context), id="1", seq=1, time="2026-11-23T09:00:00.123Z", source="client")
 
 
 @pytest.mark.parametrize("context", [{}, {"identifier": "client-anna"}, {"identifier": "nobody"}])

@@ -6,15 +6,16 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from itertools import islice, takewhile
-from typing import NamedTuple
 
-from ..event import Draft, Event, logged, timestamp
+import msgspec
+
+from ..event import Draft, Event, logged, new_id, timestamp
 from ..patterns import Patterns
 from . import TRIM_STEP, WINDOW, Appended, Entry, GroupKey, Publisher, take, wanted
 from .head import Head
 
 
-class _Origin(NamedTuple):
+class _Origin(msgspec.Struct, frozen=True, gc=False):
     """What the log must know of an event, but nobody who reads it."""
 
     scope: str
@@ -96,18 +97,22 @@ class MemoryLog:
         pass  # and has no files
 
     def _append(self, draft: Draft, publisher: Publisher) -> Appended:
-        now, key = time.time(), (publisher.scope, draft.id)
+        now, given = time.time(), draft.id
+        if given is msgspec.UNSET:
+            event_id = new_id()
+        else:
+            event_id = given
+            first = self._known.get((publisher.scope, event_id))
+            if first and first[1] >= timestamp(now - self._window):
+                return Appended(id=event_id, seq=first[0], duplicate=True)
         seq, came = self.head + 1, timestamp(now)
-        first = self._known.get(key)
-        if first and first[1] >= timestamp(now - self._window):
-            return Appended(id=draft.id, seq=first[0], duplicate=True)
-        self._known[key] = seq, came
-        self._events.append(logged(draft, seq=seq, time=came, source=publisher.source))
-        self._origins.append(_Origin(publisher.scope, draft.id, came))
+        self._known[publisher.scope, event_id] = seq, came
+        self._events.append(logged(draft, id=event_id, seq=seq, time=came, source=publisher.source))
+        self._origins.append(_Origin(publisher.scope, event_id, came))
         if len(self._events) > self._capacity:
             self._let_go(len(self._events) - self._capacity * 9 // 10)
         self._head.advance(seq)
-        return Appended(id=draft.id, seq=seq)
+        return Appended(id=event_id, seq=seq)
 
     def _let_go(self, count: int) -> None:
         """Trim the oldest events, and remember whose they were."""

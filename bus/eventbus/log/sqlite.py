@@ -12,10 +12,12 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar
 
-from ..event import Event, encode, place, timestamp
+from msgspec import UNSET
+
+from ..event import Draft, Event, encode, new_id, place, timestamp
 from ..patterns import EVERYTHING, OWN, Patterns
 from ..problems import Unavailable
-from . import READ_BYTES, TRIM_STEP, WINDOW, Appended, Entry, GroupKey, take, wanted
+from . import READ_BYTES, TRIM_STEP, WINDOW, Appended, Entry, GroupKey, Publisher, take, wanted
 from .commits import Committer
 from .head import Head
 from .reader import Reader
@@ -77,9 +79,12 @@ _SCAN = 5_000
 _MOST_AT_ONCE = 256
 """Events that one statement takes."""
 
+_ROUND = 16
+"""Numbers of events above this are taken in multiples of it, and the rest apart."""
+
 
 class _Row(NamedTuple):
-    """An event that is to be stored."""
+    """An event that is to be stored; `is_new` if nobody can have used its id, as it was made here."""
 
     scope: str
     id: str
@@ -87,6 +92,7 @@ class _Row(NamedTuple):
     identifier: str | None
     time: str
     json: bytes
+    is_new: bool
 
 
 class SqliteLog:
@@ -137,17 +143,7 @@ class SqliteLog:
 
     async def append(self, entries: Sequence[Entry]) -> list[Appended]:
         came = timestamp(time.time())
-        rows = [
-            _Row(
-                publisher.scope,
-                draft.id,
-                draft.name,
-                draft.context.get("identifier"),
-                came,
-                encode(draft, time=came, source=publisher.source),
-            )
-            for draft, publisher in entries
-        ]
+        rows = [_row(draft, publisher, came) for draft, publisher in entries]
         try:
             appended = await self._committer.append(rows)
         except Unavailable:
@@ -248,7 +244,7 @@ class SqliteLog:
     def _store(self, db: sqlite3.Connection, rows: Sequence[_Row]) -> list[Appended]:
         """Give each event that is not a duplicate the next place, and write it there."""
         seq = self.head  # nothing else moves it while a commit is under way
-        known = _known(db, rows, since=timestamp(time.time() - self._window))
+        known = _known(db, [row for row in rows if not row.is_new], since=timestamp(time.time() - self._window))
         appended: list[Appended] = []
         placed: list[tuple[object, ...]] = []
         for row in rows:
@@ -259,7 +255,7 @@ class SqliteLog:
             seq += 1
             known[key] = seq
             appended.append(Appended(id=row.id, seq=seq))
-            placed.append((seq, *row))
+            placed.append((seq, *row[:-1]))
         for some in _pieces(placed):
             db.execute(_insert(len(some)), list(chain.from_iterable(some)))
         return appended
@@ -272,6 +268,13 @@ class SqliteLog:
         )
         newest = max((each.seq for each in appended), default=0)
         self._head.advance(newest)
+
+
+def _row(draft: Draft, publisher: Publisher, came: str) -> _Row:
+    is_new = draft.id is UNSET
+    event_id = new_id() if draft.id is UNSET else draft.id
+    json = encode(draft, id=event_id, time=came, source=publisher.source)
+    return _Row(publisher.scope, event_id, draft.name, draft.context.get("identifier"), came, json, is_new)
 
 
 def _lock(file: Path) -> IO[str]:
@@ -361,11 +364,10 @@ def _known(db: sqlite3.Connection, rows: Sequence[_Row], *, since: str) -> dict[
 
 
 def _pieces(rows: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Part what one statement each shall take; by powers of two, so that there are few statements to prepare."""
-    start, size = 0, _MOST_AT_ONCE
-    while start < len(rows):
-        while size > len(rows) - start:
-            size //= 2
+    """Part what one statement each shall take: few pieces, of few different sizes, each of which has its statement."""
+    start = 0
+    while left := len(rows) - start:
+        size = min(left if left < _ROUND else left // _ROUND * _ROUND, _MOST_AT_ONCE)
         yield rows[start : start + size]
         start += size
 

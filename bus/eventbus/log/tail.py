@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
-from itertools import islice
 
 from ..event import Event
 
@@ -21,7 +19,7 @@ class Tail:
 
     def __init__(self, after: int) -> None:
         self.after = after
-        self._events: deque[Event] = deque()
+        self._events: list[Event] = []  # no deque: one that is nearly live finds its place at the end at once
         self._size = 0
 
     def extend(self, events: Iterable[Event]) -> None:
@@ -29,11 +27,14 @@ class Tail:
         for event in events:
             self._events.append(event)
             self._size += len(event.json)
-        while len(self._events) > MAX_EVENTS or self._size > MAX_BYTES:
-            oldest = self._events.popleft()
-            self._size -= len(oldest.json)
-            self.after = oldest.seq
+        going = 0
+        while len(self._events) - going > MAX_EVENTS or self._size > MAX_BYTES:
+            self._size -= len(self._events[going].json)
+            going += 1
+        if going:
+            self.after = self._events[going - 1].seq
+            del self._events[:going]
 
     def beyond(self, seq: int) -> Iterator[Event]:
         """Give the events after `seq`, which is `after` or larger."""
-        return islice(self._events, seq - self.after, None)
+        return (self._events[index] for index in range(seq - self.after, len(self._events)))

@@ -76,11 +76,8 @@ _PROBE = 1 << 20  # bytes
 _SCAN = 5_000
 """Positions that one search for names looks at, before others that read have their turn."""
 
-_MOST_AT_ONCE = 256
-"""Events that one statement takes."""
-
-_ROUND = 16
-"""Numbers of events above this are taken in multiples of it, and the rest apart."""
+_MOST_AT_ONCE = 64
+"""Events that one statement takes; for each number there is one, which is prepared once."""
 
 
 class _Row(NamedTuple):
@@ -135,7 +132,7 @@ class SqliteLog:
             self._opened = opened.pop_all()
         self._failing = False  # since an append could not be written
         self._forgetting = False  # identities, in the next commit
-        self._committer = Committer(self._writer, store=self._store, committed=self._committed)
+        self._committer = Committer(self._writer, store=self._store, at_once=_MOST_AT_ONCE, committed=self._committed)
 
     @property
     def head(self) -> int:
@@ -290,7 +287,13 @@ def _lock(file: Path) -> IO[str]:
 
 
 def _connect(file: Path) -> sqlite3.Connection:
-    return sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    return sqlite3.connect(
+        file,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=3 * _MOST_AT_ONCE,
+    )
 
 
 def _connect_to_read(file: Path) -> sqlite3.Connection:
@@ -364,12 +367,8 @@ def _known(db: sqlite3.Connection, rows: Sequence[_Row], *, since: str) -> dict[
 
 
 def _pieces(rows: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Part what one statement each shall take: few pieces, of few different sizes, each of which has its statement."""
-    start = 0
-    while left := len(rows) - start:
-        size = min(left if left < _ROUND else left // _ROUND * _ROUND, _MOST_AT_ONCE)
-        yield rows[start : start + size]
-        start += size
+    """Part what one statement each shall take."""
+    return (rows[start : start + _MOST_AT_ONCE] for start in range(0, len(rows), _MOST_AT_ONCE))
 
 
 # One statement for many rows, as the interpreter's lock is let go and fought for again at each.

@@ -10,7 +10,11 @@ from .config import ConfigError
 
 NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
-BACKLOG = 128  # connections that may wait to be accepted
+BACKLOG = 4096
+"""Connections that may wait to be accepted; the system may allow fewer.
+
+All clients come back when the bus does: one for which there is no room tries again after a second, then two, four …
+"""
 
 
 def listen(host: str, port: int, *, setting: str) -> list[socket.socket]:

@@ -27,6 +27,9 @@ FINISHING = 1.0
 KEEP_ALIVE = 75.0
 """Seconds that a connection may stay open between two requests."""
 
+ACCEPTED_AT_ONCE = 128
+"""Connections that are accepted before everything else has its turn."""
+
 TELL_EVERY = 10.0
 """Seconds between two lines about the same shortage."""
 
@@ -72,17 +75,19 @@ async def serve(
     most = min(2 * share_of_a_host(settings.max_connections), files * 3 // 4 if files > 0 else MANY_FILES)
     acceptor = Acceptor(protocol, most=most, proxies=settings.trusted_proxies)
     loop = asyncio.get_running_loop()
-    return [
-        await loop.create_server(
+    servers = []
+    for listening in sockets:
+        server = await loop.create_server(
             acceptor,
             sock=listening,
-            backlog=BACKLOG,
+            backlog=ACCEPTED_AT_ONCE,
             ssl=tls,
             ssl_handshake_timeout=FIRST_WORD if tls else None,
             ssl_shutdown_timeout=GOODBYE if tls else None,
         )
-        for listening in sockets
-    ]
+        listening.listen(BACKLOG)  # asyncio takes what it was told for both, and set this to it
+        servers.append(server)
+    return servers
 
 
 def stop_signal() -> asyncio.Event:

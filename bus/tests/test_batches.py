@@ -120,7 +120,7 @@ async def test_what_is_no_batch(bus: Bus, body: bytes, status: int, said: str) -
 
 async def test_the_depth_of_a_batch_is_looked_at_once(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
     looked_at: list[bytes] = []
-    monkeypatch.setattr("eventbus.event._nesting", lambda json: looked_at.append(json) or 0)
+    monkeypatch.setattr("eventbus.event._nesting", lambda json, limit: looked_at.append(json) or 0)
     body = json.dumps([job(1, data=[1]), job(2, data=[2])]).encode()
 
     assert (await bus.post(body, authorization="the-service")).status == 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, ExitStack
 from typing import Any
@@ -211,3 +212,17 @@ async def test_a_host_gets_new_identities_no_faster_than_a_client_publishes(star
 
     assert "more than 1 new identities a second from your host" in refused["error"]
     assert resumed["resumed"]
+
+
+async def test_a_crowd_that_comes_at_once_need_not_come_again(run: StartProcess) -> None:
+    bus = await run()
+    bus.process.send_signal(signal.SIGSTOP)  # it accepts nobody, as if it had much else to do
+
+    try:
+        async with asyncio.timeout(PATIENCE):
+            opened = await asyncio.gather(*[asyncio.open_connection(*bus.address) for _ in range(400)])
+    finally:
+        bus.process.send_signal(signal.SIGCONT)
+
+    for _, writer in opened:
+        writer.close()

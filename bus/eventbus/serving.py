@@ -27,7 +27,7 @@ FINISHING = 1.0
 KEEP_ALIVE = 75.0
 """Seconds that a connection may stay open between two requests."""
 
-ACCEPTED_AT_ONCE = 128
+ACCEPTED_AT_ONCE = 32
 """Connections that are accepted before everything else has its turn."""
 
 TELL_EVERY = 10.0

@@ -18,6 +18,7 @@ from ..event import Draft, Event, encode, new_id, place, timestamp
 from ..patterns import EVERYTHING, OWN, Patterns
 from ..problems import Unavailable
 from . import READ_BYTES, TRIM_STEP, WINDOW, Appended, Entry, GroupKey, Publisher, take, wanted
+from .checkpoints import MOST_PAGES, Checkpoints
 from .commits import Committer
 from .head import Head
 from .reader import Reader
@@ -120,6 +121,8 @@ class SqliteLog:
                 # By now it is a log, not somebody else's file: only from here on is it changed.
                 self._writer.execute("PRAGMA journal_mode = WAL")
                 self._writer.execute(f"PRAGMA synchronous = {sync}")
+                self._writer.execute(f"PRAGMA wal_autocheckpoint = {MOST_PAGES}")
+                self._checkpoints = Checkpoints(opened.enter_context(closing(_connect(file))))
                 self.epoch, self.trimmed = self._writer.execute("SELECT epoch, trimmed FROM meta").fetchone()
                 # Whoever connects waits for a value or two, and not for all the events that others are reading.
                 self._values, self._events = (
@@ -236,6 +239,7 @@ class SqliteLog:
         await self._committer.close()
         await self._values.close()
         await self._events.close()
+        await self._checkpoints.close()
         self._opened.close()
 
     def _store(self, db: sqlite3.Connection, rows: Sequence[_Row]) -> list[Appended]:
@@ -263,6 +267,7 @@ class SqliteLog:
             for row, each in zip(rows, appended, strict=True)
             if not each.duplicate
         )
+        self._checkpoints.committed(sum(len(row.json) for row in rows))
         newest = max((each.seq for each in appended), default=0)
         self._head.advance(newest)
 

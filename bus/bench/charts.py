@@ -47,6 +47,7 @@ NAMES = {
 
 def draw(closed: Mapping[str, Results], opened: Mapping[int, Results], folder: Path) -> None:
     """Draw all charts that there is something for."""
+    closed = {name: results for name, results in closed.items() if NAIVE in results.measure.servers}
     with mpl.rc_context(STYLE):
         if closed:
             bars(closed, "rate", "throughput, times naive (more is better)", folder / "throughput.svg")

@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Awaitable, Callable
 
+from .groups import group
 from .modes import deliver, idle, open_loop, publish
 from .round_trips import round_trip
 from .run import Figures, Run, Spec
@@ -22,6 +23,7 @@ MODES: dict[str, Callable[[Run], Awaitable[None]]] = {
     "deliver": deliver,
     "open": open_loop,
     "round trip": round_trip,
+    "group": group,
     "idle": idle,
     "fill": fill,
     "replay": replay,

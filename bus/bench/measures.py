@@ -58,6 +58,12 @@ def _deliver(title: str, publishers: int, services: int) -> Measure:
     return Measure(title, spec, DELIVERED, rate="deliveries_per_s", cost="us_per_delivery")
 
 
+def _group(acks: str, *, lists: bool) -> Measure:
+    title = f"32 publishers, a group of 4 members, {acks}"
+    spec = {"mode": "group", "publishers": 32, "members": 4, "window": 256, "lists": lists}
+    return Measure(title, spec, DELIVERED, rate="deliveries_per_s", cost="us_per_delivery", servers=BUSES)
+
+
 ANSWERED = "from the request to its answer"
 DELIVERED = "from the request to each delivery"
 
@@ -95,6 +101,8 @@ def measures(idle: int, nothing: Sequence[str]) -> dict[str, Measure]:
             {"mode": "round trip", "clients": 100},
             "from the question's request to its answer's delivery",
         ),
+        "group": _group("each event acked by itself", lists=False),
+        "group-lists": _group("acks in lists", lists=True),
         "idle": Measure(
             f"{idle:,} clients that wait; each event is addressed to one of them",
             {"mode": "idle", "publishers": 32, "clients": idle},

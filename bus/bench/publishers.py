@@ -6,8 +6,8 @@ import random
 import time
 from collections import Counter, deque
 from math import inf
+from typing import Protocol
 
-from .crowd import Crowd
 from .events import EVERYBODY, event
 from .run import Run
 from .wire import Poster
@@ -84,10 +84,16 @@ class Addressing(Publisher):
         return event(b"event", self._number, to, number, now, self._tokens[to].encode())
 
 
+class HasSlowest(Protocol):
+    """Those that get events; `slowest` is how many the slowest of them has."""
+
+    slowest: int
+
+
 class Window:
     """Bounds the events that are sent and not with all services."""
 
-    def __init__(self, size: int, crowd: Crowd) -> None:
+    def __init__(self, size: int, crowd: HasSlowest) -> None:
         self._size, self._crowd = size, crowd
         self._sent = 0
         self._waiting: deque[Publisher] = deque()

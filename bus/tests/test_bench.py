@@ -15,6 +15,7 @@ from bench.crowd import Crowd
 from bench.events import EVERYBODY, NOBODY, event
 from bench.figures import Spread, latencies, percentile, ratios
 from bench.generator import MODES
+from bench.groups import Shared
 from bench.measures import SHORT, measures, open_loop
 from bench.rounds import Results, generate, run_measure
 from bench.servers import BUS, KINDS, installed, running
@@ -186,6 +187,35 @@ class TestCrowd:
         assert len(crowd._stream) < 2 << 20
 
 
+class TestShared:
+    """What two members of a group get of ten events."""
+
+    @staticmethod
+    def check(*members: Iterable[int]) -> dict[str, int]:
+        faults = Faults()
+        shared = Shared(faults, len(members))
+        for member, numbers in enumerate(members):
+            for number in numbers:
+                shared.take(member, delivered(number))
+        shared.finish({ORIGIN: 10})
+        return {name: count for name, count in faults.counts().items() if count}
+
+    def test_each_event_may_go_to_any_member(self) -> None:
+        assert self.check([0, 2, 3, 9], [1, 4, 5, 6, 7, 8]) == {}
+
+    def test_an_event_that_no_member_gets_is_lost(self) -> None:
+        assert self.check([0, 2, 3, 9], [1, 4, 5, 6, 8]) == {"lost": 1}
+
+    def test_an_event_that_two_members_get_is_repeated(self) -> None:
+        assert self.check([0, 2, 3, 9], [1, 2, 4, 5, 6, 7, 8]) == {"repeated": 1}
+
+    def test_an_event_that_a_member_gets_after_a_later_one_is_out_of_order(self) -> None:
+        assert self.check([0, 3, 2, 9], [1, 4, 5, 6, 7, 8]) == {"out_of_order": 1}
+
+    def test_an_event_that_nobody_published_is_misdelivered(self) -> None:
+        assert self.check(range(10), [11]) == {"misdelivered": 1}
+
+
 def test_frames_are_taken_apart_wherever_they_are_cut() -> None:
     data = framed(b"short") + framed(b"x" * 300) + framed(b"?", PING)
 
@@ -258,7 +288,8 @@ TINY = replace(SHORT, seconds=0.5, warm_up=0.1, rounds=1)
 def test_each_measure_ends_without_a_fault(name: str) -> None:
     measure = measures(20, ())[name]
     small = {key: min(value, 20) for key, value in measure.spec.items() if key in ("services", "clients")}
-    measure = replace(measure, spec=measure.spec | small, servers=["memory", "naive"])
+    servers = [name for name in ("memory", "naive") if name in measure.servers]
+    measure = replace(measure, spec=measure.spec | small, servers=servers)
 
     results = run_measure(measure, TINY)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -16,7 +17,7 @@ from .tables import saturated
 
 GREY = "#7a8490"
 COLOURS = {"memory": "#2f9e68", "normal": "#3f86d8", "full": "#9a6dd7", NAIVE: "#d9822b"}
-STYLE = {
+STYLE: Any = {  # matplotlib lists the names of all its settings as a type
     "font.size": 11,
     "font.family": "sans-serif",
     "svg.fonttype": "none",

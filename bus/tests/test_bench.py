@@ -19,6 +19,7 @@ from bench.groups import Shared
 from bench.measures import SHORT, measures, open_loop
 from bench.rounds import Results, generate, run_measure
 from bench.servers import BUS, KINDS, installed, running
+from bench.stacks import bars, tree
 from bench.tables import aligned, markdown, saturated, table
 from bench.wire import PING, TEXT, frame, split
 
@@ -214,6 +215,29 @@ class TestShared:
 
     def test_an_event_that_nobody_published_is_misdelivered(self) -> None:
         assert self.check(range(10), [11]) == {"misdelivered": 1}
+
+
+LOOP = "main (eventbus/__main__.py);BaseEventLoop._run_once (asyncio/base_events.py);Handle._run (asyncio/events.py);"
+
+
+def test_stacks_become_bars_as_wide_as_they_were_seen_often() -> None:
+    thread = "Thread._bootstrap (threading.py);_WorkItem.run (concurrent/futures/thread.py);"
+    stacks = [
+        f"{LOOP}publish (a.py);append (b.py) 30",
+        f"{LOOP}publish (a.py) 20",
+        f"{thread}store (c.py) 50",
+        "Thread._bootstrap (threading.py);_worker (concurrent/futures/thread.py) 1000",
+    ]
+
+    root = tree(stacks)
+
+    assert [(frame.name, at, width, depth) for frame, at, width, depth in bars(root, 0, root.count)] == [
+        ("event loop", 0, 0.5, 1),
+        ("publish (a.py)", 0, 0.5, 2),
+        ("append (b.py)", 0, 0.3, 3),
+        ("threads of the log", 0.5, 0.5, 1),
+        ("store (c.py)", 0.5, 0.5, 2),
+    ]
 
 
 def test_frames_are_taken_apart_wherever_they_are_cut() -> None:

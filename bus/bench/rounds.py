@@ -60,12 +60,12 @@ class Results:
         return notes
 
 
-def run_measure(measure: Measure, plan: Plan, *, rounds: int | None = None) -> Results:
-    """Do all rounds."""
+def run_measure(measure: Measure, plan: Plan, *, rounds: int | None = None, without: str | None = None) -> Results:
+    """Do all rounds; the bus may be `without` one of its levers."""
     results = Results(measure, {name: [] for name in measure.servers})
     with ExitStack() as stack:
         if not measure.fresh:
-            running = {name: stack.enter_context(servers.running(name)) for name in measure.servers}
+            running = {name: stack.enter_context(servers.running(name, without=without)) for name in measure.servers}
         for _ in range(rounds or plan.rounds):
             for name in measure.servers:
                 if measure.fresh:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,11 +68,14 @@ class Server:
 
 
 @contextmanager
-def running(name: str, *, folder: Path | None = None, environ: Mapping[str, str] | None = None) -> Iterator[Server]:
-    """Start a server, and stop it at the end; its log is thrown away unless a `folder` is given."""
+def running(name: str, *, folder: Path | None = None, without: str | None = None) -> Iterator[Server]:
+    """Start a server, and stop it at the end; its log is thrown away unless a `folder` is given.
+
+    The bus, and nobody else, can be started `without` one of its levers; see there.
+    """
     with tempfile.TemporaryDirectory() as own:
         began = time.monotonic()
-        server = start(KINDS[name], folder or Path(own), environ or {})
+        server = start(KINDS[name], folder or Path(own), without)
         try:
             ready(server)
             server.started_in = time.monotonic() - began
@@ -81,12 +84,12 @@ def running(name: str, *, folder: Path | None = None, environ: Mapping[str, str]
             server.stop()
 
 
-def start(kind: Kind, folder: Path, environ: Mapping[str, str]) -> Server:
+def start(kind: Kind, folder: Path, without: str | None = None) -> Server:
     """Start a server on a free port; it may not be ready yet."""
     port = _free_port()
     command = [sys.executable, "-m", kind.program, str(port), TOKEN]
     if kind.log:
-        command = [sys.executable, "-m", "eventbus"]
+        command = [sys.executable, "-m", *(["bench.without", without] if without else ["eventbus"])]
     elif kind.program == "nginx":
         command = _nginx(folder, port)
     services = folder / "services.json"
@@ -101,7 +104,7 @@ def start(kind: Kind, folder: Path, environ: Mapping[str, str]) -> Server:
         "EVENTBUS_MAX_CONNECTIONS": "200000",  # one host may have a tenth
     }
     passed = {name: os.environ[name] for name in ("PATH", "EVENTBUS_FAST_PATH") if name in os.environ}
-    settings |= {"PYTHONPATH": str(BUS), **passed, **environ}
+    settings |= {"PYTHONPATH": str(BUS), **passed}
     with (folder / "output").open("wb") as output:
         process = subprocess.Popen(command, env=settings, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
     return Server(kind, folder, port, process)

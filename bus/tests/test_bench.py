@@ -22,6 +22,7 @@ from bench.servers import BUS, KINDS, installed, running
 from bench.stacks import bars, tree
 from bench.tables import aligned, markdown, saturated, table
 from bench.wire import PING, TEXT, frame, split
+from bench.without import LEVERS
 
 ORIGIN = (b"event", 7)
 
@@ -322,6 +323,22 @@ def test_each_measure_ends_without_a_fault(name: str) -> None:
         assert results.spread(server, measure.cost).middle > 0
         assert results.spread(server, "p99_ms").middle > 0
         assert not any(results.rounds[server][0]["faults"].values())
+
+
+@pytest.mark.parametrize("lever", LEVERS)
+def test_the_bus_runs_without_each_lever(lever: str) -> None:
+    measure = replace(DELIVER, servers=[LEVERS[lever].server])
+
+    results = run_measure(measure, TINY, without=lever)
+
+    assert results.spread(measure.servers[0], "deliveries_per_s").middle > 0
+
+
+def test_a_lever_that_the_bus_lost_cannot_be_taken_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("eventbus.__main__._collect_rarely")
+
+    with pytest.raises(AttributeError, match="there is no _collect_rarely to take out"):
+        LEVERS["collector"].take_out()
 
 
 def test_the_open_loop_offers_its_rate() -> None:

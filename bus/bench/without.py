@@ -1,0 +1,122 @@
+"""The bus without one of the things that make it fast, to see what that one gives: `python -m bench.without LEVER`.
+
+Its settings come from the environment, like the bus's own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eventbus import __main__ as program
+from eventbus import serving, subscription
+from eventbus.event import Event
+from eventbus.frames import text_frame
+from eventbus.log import checkpoints, commits, sqlite, tail
+from msgspec import json
+
+
+@dataclass(frozen=True, slots=True)
+class Lever:
+    """Something that makes the bus fast.
+
+    Attributes:
+        title: What it is.
+        take_out: Makes this program's bus do without.
+        server: The log with which it matters.
+        measures: Where it matters.
+    """
+
+    title: str
+    take_out: Callable[[], None]
+    server: str
+    measures: Sequence[str]
+
+
+def _short_cut() -> None:
+    os.environ["EVENTBUS_FAST_PATH"] = "off"
+
+
+def _one_write() -> None:
+    def offer(self: subscription.Subscription, events: Sequence[Event], _frames: bytes) -> bool:
+        for event in events:
+            if self.outlet.full:
+                return False
+            self.outlet.write(text_frame(event.json))
+            self.cursor = event.seq
+        return True
+
+    _replace(subscription.Subscription, "offer", offer)
+
+
+def _one_encoding() -> None:
+    def offer(self: subscription.Subscription, events: Sequence[Event], _frames: bytes) -> bool:
+        if self.outlet.full:
+            return False
+        self.outlet.write(b"".join([text_frame(json.encode(json.decode(event.json))) for event in events]))
+        self.cursor = events[-1].seq
+        return True
+
+    _replace(subscription.Subscription, "offer", offer)
+
+
+def _group_commit() -> None:
+    async def write(self: commits.Committer[Any, Any]) -> None:
+        while self._waiting:
+            await self._commit_alone(self._waiting.pop(0))
+
+    _replace(commits.Committer, "_write", write)
+
+
+def _one_statement() -> None:
+    _replace(sqlite, "_MOST_AT_ONCE", 1)
+
+
+def _ids() -> None:
+    row = sqlite._row
+    _replace(sqlite, "_row", lambda *of: row(*of)._replace(is_new=False))
+
+
+def _tail() -> None:
+    _replace(tail, "MAX_EVENTS", 0)
+
+
+def _checkpoints() -> None:
+    _replace(checkpoints, "EVERY", sys.maxsize)
+    _replace(sqlite, "MOST_PAGES", 1000)  # SQLite's own default
+
+
+def _collector() -> None:
+    _replace(program, "_collect_rarely", lambda: None)
+
+
+def _queue() -> None:
+    _replace(serving, "BACKLOG", 128)
+
+
+def _replace(owner: object, name: str, by: object) -> None:
+    if not hasattr(owner, name):
+        raise AttributeError(f"there is no {name} to take out")
+    setattr(owner, name, by)
+
+
+LEVERS = {
+    "short-cut": Lever("the short cut below aiohttp", _short_cut, "memory", ["publish-32"]),
+    "one-write": Lever("one write a socket, for all that there is", _one_write, "memory", ["deliver-4", "deliver-100"]),
+    "one-encoding": Lever("an event is encoded once", _one_encoding, "memory", ["deliver-4", "deliver-100"]),
+    "group-commit": Lever("one commit for all that wait", _group_commit, "full", ["publish-32"]),
+    "one-statement": Lever("one statement for all events of a commit", _one_statement, "normal", ["publish-32"]),
+    "ids": Lever("ids that the bus made are not looked up", _ids, "normal", ["publish-32", "batches"]),
+    "tail": Lever("the newest events are in memory", _tail, "normal", ["deliver-4"]),
+    "checkpoints": Lever("checkpoints beside the commits", _checkpoints, "normal", ["publish-32", "round-trip-10"]),
+    "collector": Lever("the collector looks less often", _collector, "normal", ["return"]),
+    "queue": Lever("a long queue for those who connect", _queue, "normal", ["return"]),
+}
+
+
+if __name__ == "__main__":
+    LEVERS[sys.argv.pop(1)].take_out()
+    program.main()

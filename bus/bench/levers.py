@@ -65,13 +65,16 @@ def factor(found: Spread | None) -> str:
 
 def page(rows: Table) -> str:
     """Write levers.md."""
-    machine = ", ".join(facts().values())
+    machine = "".join(f"| {name} | {value} |\n" for name, value in facts().items())
     return f"""# Levers
 
 Written by `make levers`. A factor says how much better the bus is with the lever than without it: more in a second,
 less CPU time for each event, a lower 99th percentile of latency. It is the median of {PLAN.rounds} rounds in turn, with
-the smallest and the largest behind it; what is nearly 1 is noise. On {machine}.
+the smallest and the largest behind it; what is nearly 1 is noise.
 
+| | |
+| --- | --- |
+{machine}
 {markdown(rows)}"""
 
 

@@ -27,7 +27,7 @@ def test_an_event_has_the_fields_of_the_reference() -> None:
     fields = [field.strip("`") for field in rows_after("## Events")]
 
     assert list(json.loads(shown.text)) == fields
-    assert fields == list(json.loads(logged(Draft(name="hi"), seq=1, time="t", source="client").json))
+    assert fields == list(json.loads(logged(Draft(name="hi"), id="1", seq=1, time="t", source="client").json))
 
 
 def test_every_refusal_of_the_bus_is_in_the_table() -> None:

@@ -45,7 +45,7 @@ test: .venv/installed-browser ## Run all tests: unit, integration, browser; cont
 		$(BIN)/pytest $(STORIES) --target=containers --tls --output=e2e/artifacts/containers-tls; \
 	fi
 
-ratio: .venv/installed-test ## Compare the CPU that publishing costs with what it costs a plain server; 10 seconds.
+ratio: .venv/installed-test ## Compare the CPU that an event costs with what it costs a plain server; 20 seconds.
 	@cd bus && exec ../$(BIN)/python -m bench.ratio
 
 bench: .venv/installed-bench ## Measure how fast the bus is, beside a plain server, in about 3 minutes; see docs/performance.md.
@@ -54,7 +54,7 @@ bench: .venv/installed-bench ## Measure how fast the bus is, beside a plain serv
 bench-full: .venv/installed-bench ## The same for about 20 minutes: longer, with more clients and a large log.
 	@cd bus && exec ../$(BIN)/python -m bench --full
 
-flames: .venv/installed-bench ## Draw where the bus's time goes under some loads; about two minutes.
+flames: .venv/installed-bench ## Draw where the bus's time goes under some loads; a minute.
 	@cd bus && exec ../$(BIN)/python -m bench.flames
 
 levers: .venv/installed ## See what each thing that makes the bus fast gives; about five minutes.

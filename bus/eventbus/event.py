@@ -10,7 +10,6 @@ import re
 import time
 from functools import lru_cache
 from itertools import accumulate
-from random import Random
 
 import msgspec
 
@@ -19,21 +18,13 @@ from .problems import NotAnEvent, NotJson, TooLarge
 MAX_DEPTH = 64
 """How deep `data` may be nested: RFC 8259, 9 lets a parser set a limit, and many programs stop not far above."""
 
-_random = Random()  # noqa: S311 - no secret; the system's own random numbers would cost a call for each event
 _LONGEST_NAME = 200
 _NAME = re.compile(rf"[A-Za-z0-9._:-]{{1,{_LONGEST_NAME}}}")
 _ID = re.compile(r"[!-~]{1,128}")
-_UUID7 = "%08x-%04x-7%03x-%04x-%012x"  # by hand, as one is made for each event: `uuid.UUID` takes three times as long
 # Deeper than this, reading alone could exhaust the stack of a parser.
 _UNREADABLE_DEPTH = 512
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # as signed bytes: one deeper, one back
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
-
-
-def new_id() -> str:
-    """Make a UUIDv7: random, and sorted by the time it was made (RFC 9562, 5.7)."""
-    milliseconds, bits = time.time_ns() // 1_000_000, _random.getrandbits
-    return _UUID7 % (milliseconds >> 16, milliseconds & 0xFFFF, bits(12), 0x8000 | bits(14), bits(48))
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):

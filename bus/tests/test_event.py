@@ -13,7 +13,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from eventbus.event import decode_draft, logged, new_id, timestamp
+from eventbus.event import decode_draft, logged, timestamp
+from eventbus.ids import new_id
 from eventbus.problems import NotAnEvent, NotJson, Problem, TooLarge
 
 LIMIT = 256 * 1024

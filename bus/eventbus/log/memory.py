@@ -9,7 +9,8 @@ from itertools import islice, takewhile
 
 import msgspec
 
-from ..event import Draft, Event, logged, new_id, timestamp
+from ..event import Draft, Event, logged, timestamp
+from ..ids import new_id
 from ..patterns import Patterns
 from . import TRIM_STEP, WINDOW, Appended, Entry, GroupKey, Publisher, take, wanted
 from .head import Head

@@ -14,7 +14,8 @@ from typing import IO, Any, NamedTuple, TypeVar
 
 from msgspec import UNSET
 
-from ..event import Draft, Event, encode, new_id, place, timestamp
+from ..event import Draft, Event, encode, place, timestamp
+from ..ids import new_id
 from ..patterns import EVERYTHING, OWN, Patterns
 from ..problems import Unavailable
 from . import READ_BYTES, TRIM_STEP, WINDOW, Appended, Entry, GroupKey, Publisher, take, wanted

@@ -1,0 +1,15 @@
+"""The ids of events whose publishers gave them none."""
+
+from __future__ import annotations
+
+import time
+from random import Random
+
+_random = Random()  # noqa: S311 - no secret; the system's own random numbers would cost a call for each event
+_UUID7 = "%08x-%04x-7%03x-%04x-%012x"  # by hand, as one is made for each event: `uuid.UUID` takes three times as long
+
+
+def new_id() -> str:
+    """Make a UUIDv7: random, and sorted by the time it was made (RFC 9562, 5.7)."""
+    milliseconds, bits = time.time_ns() // 1_000_000, _random.getrandbits
+    return _UUID7 % (milliseconds >> 16, milliseconds & 0xFFFF, bits(12), 0x8000 | bits(14), bits(48))

@@ -90,7 +90,7 @@ def _checkpoints() -> None:
 
 
 def _collector() -> None:
-    _replace(program, "_collect_rarely", lambda: None)
+    _replace(program, "look_rarely", lambda: None)
 
 
 def _queue() -> None:

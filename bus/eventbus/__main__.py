@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import sys
@@ -13,6 +12,7 @@ from aiohttp import web
 
 from .app import TASKS, create_app, protocol_of
 from .config import WILDCARD_HOSTS, ConfigError, Settings, origin
+from .garbage import look_rarely
 from .listening import listen
 from .log import open_log
 from .services import load_services
@@ -47,7 +47,7 @@ async def _serve(settings: Settings) -> None:
     expect_many_connections()
     runner = create_runner(app)
     await runner.setup()
-    _collect_rarely()
+    look_rarely()
     servers: list[asyncio.Server] = []
     try:
         servers += await serve(protocol_of(runner), sockets, settings=settings, tls=tls)
@@ -59,15 +59,6 @@ async def _serve(settings: Settings) -> None:
         for server in servers:
             server.close()
         await runner.cleanup()
-
-
-def _collect_rarely() -> None:
-    """Let the collector look less often at what stays: else half the time goes to it when all clients come back.
-
-    What the bus makes for an event has no cycles; only what falls away with a connection waits for the collector.
-    """
-    gc.freeze()  # the program itself
-    gc.set_threshold(10_000, 10, 10)
 
 
 def _where(settings: Settings) -> str:

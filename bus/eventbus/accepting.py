@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection
 
 from .forwarded import Network, is_in, sending_host
+from .garbage import Garbage
 from .problems import Unavailable, raw_refusal
 
 FIRST_WORD = 10.0
@@ -44,6 +45,8 @@ class Acceptor:
         self._most = most
         self._proxies = proxies
         self._connections: Counter[str] = Counter()
+        self._living = 0
+        self._garbage = Garbage()
 
     def __call__(self) -> asyncio.BaseProtocol:
         """Make the protocol of one more connection."""
@@ -59,6 +62,7 @@ class Acceptor:
         if self._connections[host] >= self._most and not is_in(peer, self._proxies):
             raise Unavailable(f"your host has {self._most} connections, as many as it may; close some")
         self._connections[host] += 1
+        self._living += 1
         return host
 
     def let_go(self, host: str) -> None:
@@ -66,6 +70,8 @@ class Acceptor:
         self._connections[host] -= 1
         if not self._connections[host]:
             del self._connections[host]
+        self._living -= 1
+        self._garbage.connection_ended(self._living)
 
 
 class _Connection(asyncio.BufferedProtocol):

@@ -335,9 +335,9 @@ def test_the_bus_runs_without_each_lever(lever: str) -> None:
 
 
 def test_a_lever_that_the_bus_lost_cannot_be_taken_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr("eventbus.__main__._collect_rarely")
+    monkeypatch.delattr("eventbus.__main__.look_rarely")
 
-    with pytest.raises(AttributeError, match="there is no _collect_rarely to take out"):
+    with pytest.raises(AttributeError, match="there is no look_rarely to take out"):
         LEVERS["collector"].take_out()
 
 

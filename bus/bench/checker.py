@@ -67,7 +67,7 @@ class Checker:
         if match is None:
             self._faults.changed += 1
             return None
-        kind, publisher, to, number, sent = match[1], int(match[2]), int(match[3]), int(match[4]), int(match[5])
+        kind, number, publisher, sent, to = match[1], int(match[2]), int(match[3]), int(match[4]), int(match[5])
         if number % WHOLE == 0 and not self._whole(payload, match):
             self._faults.changed += 1
             return None
@@ -109,7 +109,7 @@ class Checker:
 
     def _whole(self, payload: bytes, match: re.Match[bytes]) -> bool:
         """Look at the whole document, and at its place in the log if it has one."""
-        kind, publisher, to, number, sent = match.groups()
+        kind, number, publisher, sent, to = match.groups()
         try:
             event = msgspec.json.decode(payload)
             data, context = event["data"], event["context"]

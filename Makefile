@@ -33,7 +33,7 @@ test: .venv/installed-browser ## Run all tests: unit, integration, browser; cont
 		echo "$$room:"; $(BIN)/coverage run -m pytest $$room || status=1; \
 	done; exit $$status
 	@echo "bus again, without the short cut:"
-	EVENTBUS_FAST_PATH=off $(BIN)/pytest bus/tests --ignore=bus/tests/test_bench.py
+	EVENTBUS_FAST_PATH=off $(BIN)/pytest bus/tests --ignore-glob='bus/tests/test_bench*.py'
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include='bus/*' --skip-covered --show-missing --fail-under=95
 	$(BIN)/coverage report --include='example-service/*' --skip-covered --show-missing --fail-under=95
@@ -49,10 +49,10 @@ ratio: .venv/installed-test ## Compare the CPU that an event costs with what it 
 	@cd bus && exec ../$(BIN)/python -m bench.ratio
 
 bench: .venv/installed-bench ## Measure how fast the bus is, beside a plain server, in about 3 minutes; see docs/performance.md.
-	@cd bus && exec ../$(BIN)/python -m bench
+	@cd bus && exec ../$(BIN)/python -m bench $(OPTIONS)
 
 bench-full: .venv/installed-bench ## The same for about 20 minutes: longer, with more clients and a large log.
-	@cd bus && exec ../$(BIN)/python -m bench --full
+	@cd bus && exec ../$(BIN)/python -m bench --full $(OPTIONS)
 
 flames: .venv/installed-bench ## Draw where the bus's time goes under some loads; a minute.
 	@cd bus && exec ../$(BIN)/python -m bench.flames

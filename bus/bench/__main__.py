@@ -15,7 +15,7 @@ from pathlib import Path
 
 from . import servers
 from .machine import facts
-from .measures import LONG, SHORT, Plan, measures, open_loop
+from .measures import LONG, PEERS, SHORT, Plan, measures, open_loop
 from .rounds import Results, Wrong, run_measure
 from .stored_logs import PUBLISHERS, WAITING, replays, storm
 from .tables import Table, aligned, open_table, table, titled
@@ -34,11 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     page = Page(options.output)
     try:
-        closed, opened = measure(plan, options.only, options.nothing, page)
+        closed, opened = measure(plan, options.only, options.nothing, options.peer, page)
     except Wrong as wrong:
         sys.stderr.write(f"WRONG: {wrong}\n")
         return 1
-    page.write(time.monotonic() - began, plan)
+    page.write(time.monotonic() - began, plan, options.peer)
     if not options.no_charts:
         from . import charts  # matplotlib is needed for drawing only
 
@@ -55,12 +55,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="rounds of each measure")
     parser.add_argument("--seconds", type=float, help="seconds that each round measures")
     parser.add_argument("--nothing", choices=("aiohttp", "nginx"), default="aiohttp", help="what answers 200 only")
+    parser.add_argument("--peer", action="append", choices=PEERS, default=[], help="another server; may be repeated")
     parser.add_argument("--output", type=Path, default=FOLDER, help="where results.md and the charts go")
     parser.add_argument("--no-charts", action="store_true", help="draw nothing; needs no matplotlib")
     options = parser.parse_args(arguments)
-    if options.nothing == "nginx" and "nginx" not in servers.installed():
-        parser.error("nginx is not installed")
     options.nothing = "nothing" if options.nothing == "aiohttp" else "nginx"
+    options.peer = [*dict.fromkeys(options.peer)]
+    for name in (options.nothing, *options.peer):
+        if lacking := servers.missing(name):
+            parser.exit(2, f"{parser.prog}: {lacking}\n")
     return options
 
 
@@ -77,9 +80,9 @@ class Page:
         sys.stdout.flush()
         self._sections.append(titled(title, rows, [f"{about[0].upper()}{about[1:]}."]))
 
-    def write(self, seconds: float, plan: Plan) -> None:
+    def write(self, seconds: float, plan: Plan, peers: Sequence[str]) -> None:
         """Write results.md."""
-        machine = "".join(f"| {name} | {value} |\n" for name, value in facts().items())
+        machine = "".join(f"| {name} | {value} |\n" for name, value in (facts() | servers.versions(peers)).items())
         head = f"""# Results
 
 Written by `make bench`: {seconds / 60:.0f} minutes, {plan.rounds} rounds of {plan.seconds} seconds each. [What is \
@@ -95,11 +98,11 @@ measured, and what these figures cannot tell](../performance.md). Figures are me
 
 
 def measure(
-    plan: Plan, only: Sequence[str] | None, nothing: str, page: Page
+    plan: Plan, only: Sequence[str] | None, nothing: str, peers: Sequence[str], page: Page
 ) -> tuple[dict[str, Results], dict[int, Results]]:
     """Do all measures, or only some."""
     closed: dict[str, Results] = {}
-    for name, one in measures(plan.idle, (nothing,)).items():
+    for name, one in measures(plan.idle, (nothing,), peers).items():
         if not only or name in only:
             closed[name] = run_measure(one, plan)
             page.add(one.title, table(closed[name]), f"latency: {one.timed}")

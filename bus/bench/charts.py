@@ -11,12 +11,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from .measures import BUSES, PEERS
 from .rounds import Results
 from .servers import KINDS, NAIVE
 from .tables import saturated
 
 GREY = "#7a8490"
-COLOURS = {"memory": "#2f9e68", "normal": "#3f86d8", "full": "#9a6dd7", NAIVE: "#d9822b"}
+COLOURS = {
+    "memory": "#2f9e68",
+    "normal": "#3f86d8",
+    "full": "#9a6dd7",
+    NAIVE: "#d9822b",
+    "nats": "#2aa7b5",
+    "go": "#c2577e",
+}
 STYLE: Any = {  # matplotlib lists the names of all its settings as a type
     "font.size": 11,
     "font.family": "sans-serif",
@@ -62,13 +70,17 @@ def bars(closed: Mapping[str, Results], what: str, label: str, path: Path) -> No
     """Draw a figure of each measure as a ratio to naive; the thin line is the spread of the rounds."""
     figure = Figure(figsize=(8.5, 0.72 * len(closed) + 1.3), layout="constrained")
     axes = figure.subplots()
+    names = [*BUSES, *[peer for peer in PEERS if any(peer in results.rounds for results in closed.values())]]
+    step, named = 0.78 / len(names), set[str]()
     for row, results in enumerate(closed.values()):
-        for place, name in enumerate(("memory", "normal", "full")):
+        for place, name in enumerate(names):
             found = results.ratio(name, getattr(results.measure, what, what))
             if found is None:
                 continue
-            y = row + (place - 1) * 0.26
-            axes.barh(y, found.middle - 1, 0.22, 1, color=COLOURS[name], label=KINDS[name].title if row == 0 else None)
+            y = row + (place - (len(names) - 1) / 2) * step
+            title = None if name in named else KINDS[name].title
+            named.add(name)
+            axes.barh(y, found.middle - 1, step - 0.04, 1, color=COLOURS[name], label=title)
             axes.plot([found.least, found.most], [y, y], color=GREY, linewidth=1.2)
             end, side, shift = (found.most, "left", 4) if found.middle >= 1 else (found.least, "right", -4)
             text = f"{found.middle:.2g}"
@@ -92,7 +104,8 @@ def lines(opened: Mapping[int, Results], path: Path) -> None:
     """Draw latency against offered load; a line ends where less came through than was offered."""
     figure = Figure(figsize=(8.5, 4.6), layout="constrained")
     axes = figure.subplots()
-    for name, colour in COLOURS.items():
+    for name in next(iter(opened.values())).measure.servers:
+        colour = COLOURS[name]
         rates = [rate for rate, results in opened.items() if not saturated(results, name)]
         for percentile, style in (("p50_ms", ":"), ("p99_ms", "-")):
             values = [found.middle for rate in rates if (found := opened[rate].spread(name, percentile))]

@@ -7,10 +7,10 @@ of its own from there on.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from .checker import Checker, Origin
-from .wire import PING, TEXT, split
+from .wire import PING, TEXT, Frame, split
 
 
 class Crowd:
@@ -20,8 +20,9 @@ class Crowd:
     it ends, which event it is, and when that was sent; `_dropped` frames before them are not needed any more.
     """
 
-    def __init__(self, checker: Checker, size: int) -> None:
+    def __init__(self, checker: Checker, size: int, split: Callable[[bytes], tuple[list[Frame], int]] = split) -> None:
         self.checker = checker
+        self.split = split
         self.members = [Member(self) for _ in range(size)]
         self.slowest = 0
         self._at_slowest = size
@@ -37,6 +38,11 @@ class Crowd:
     def received(self) -> int:
         """All members' deliveries together."""
         return sum(member.received for member in self.members)
+
+    def part(self) -> None:
+        """Let each member go alone from the start: who leaves later does not know what may still come late."""
+        for member in self.members:
+            member.alone = self.checker.before(())
 
     def finish(self, owed: Mapping[Origin, int]) -> None:
         """Count what is missing at the end, for each member."""
@@ -59,7 +65,7 @@ class Crowd:
     def _extend(self, data: bytes) -> list[bytes]:
         """Check what nobody had yet; return the pings in it."""
         self._stream += data
-        frames, consumed = split(bytes(self._stream[self._parsed :]))
+        frames, consumed = self.split(bytes(self._stream[self._parsed :]))
         pings = []
         for opcode, payload, end in frames:
             if opcode == PING:
@@ -129,7 +135,7 @@ class Member:
 
     def _feed_alone(self, checker: Checker, data: bytes) -> tuple[list[int], list[bytes]]:
         data = self._rest + data
-        frames, consumed = split(data)
+        frames, consumed = self._crowd.split(data)
         self._rest = data[consumed:]
         taken = [checker.take(payload) for opcode, payload, _ in frames if opcode == TEXT]
         self.received = checker.received

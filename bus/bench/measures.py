@@ -68,9 +68,16 @@ ANSWERED = "from the request to its answer"
 DELIVERED = "from the request to each delivery"
 
 
-def measures(idle: int, nothing: Sequence[str]) -> dict[str, Measure]:
+PEERS = {
+    "nats": ("publish-32", "publish-256", "deliver-4", "deliver-100", "fan-out"),
+    "go": ("publish-32", "publish-256", "deliver-4", "deliver-100", "fan-out", "round-trip-10", "idle"),
+}
+"""Servers that take part if they are asked for, and the measures that they can do."""
+
+
+def measures(idle: int, nothing: Sequence[str], peers: Sequence[str] = ()) -> dict[str, Measure]:
     """Return the measures by their names; `nothing` are the servers that only answer 200."""
-    return {
+    found = {
         "publish-32": Measure(
             "Publish on 32 connections",
             {"mode": "publish", "publishers": 32},
@@ -112,6 +119,9 @@ def measures(idle: int, nothing: Sequence[str]) -> dict[str, Measure]:
             fresh=True,
         ),
     }
+    for name, one in found.items():
+        found[name] = replace(one, servers=(*one.servers, *[peer for peer in peers if name in PEERS[peer]]))
+    return found
 
 
 SHORT = Plan(rounds=3, seconds=0.7, warm_up=0.2, idle=1000, rates=(2000, 5000, 10000, 15000, 20000, 30000))

@@ -114,4 +114,4 @@ class Window:
 
 async def posters(run: Run, count: int, *, token: str | None = None) -> list[Poster]:
     """Open connections to publish on."""
-    return [await Poster.open(run.port, token or run.token) for _ in range(count)]
+    return [await run.wire.Poster.open(run.port, token or run.token) for _ in range(count)]

@@ -57,6 +57,8 @@ class Results:
             notes.append("the generator was the limit here")
         if max(self.values(server, "other_cpu"), default=0) > DISTURBED:
             notes.append("other programs were busy")
+        if late := sum(self.values(server, "late")):
+            notes.append(f"{late:,} deliveries out of order")
         return notes
 
 
@@ -84,6 +86,7 @@ def generate(server: Server, spec: dict[str, Any], plan: Plan) -> Round:
     """
     whole = {"seconds": plan.seconds, "warm_up": plan.warm_up, "token": TOKEN} | spec
     whole |= {"port": server.port, "pid": server.process.pid}
+    whole |= {"speaks": server.kind.speaks, "ordered": server.kind.ordered}
     command = [sys.executable, "-m", "bench.generator", json.dumps(whole)]
     done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=False)
     if done.returncode:

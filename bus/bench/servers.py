@@ -11,10 +11,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from . import nats
 
 BUS = Path(__file__).parents[1]
 TOKEN = "bench"  # noqa: S105 - the servers of a run know no other
@@ -30,11 +32,15 @@ class Kind:
         title: As in the tables.
         log: The bus's log; `{folder}` is replaced. None for a server that is not the bus.
         program: What to start if it is not the bus, with its port and token added.
+        speaks: How the generator talks to it; see `Run`.
+        ordered: Whether it promises each publisher's order.
     """
 
     title: str
     log: str | None = None
     program: str = ""
+    speaks: str = "HTTP"
+    ordered: bool = True
 
 
 NAIVE = "naive"
@@ -45,6 +51,8 @@ KINDS = {
     NAIVE: Kind("naive", program="bench.naive"),
     "nothing": Kind("answers 200 only (aiohttp)", program="bench.nothing"),
     "nginx": Kind("answers 200 only (nginx)", program="nginx"),
+    "nats": Kind("NATS JetStream, file", program="nats-server", speaks="nats"),
+    "go": Kind("the original of 2014, in Go", program="BENCH_GO", ordered=False),
 }
 
 
@@ -92,9 +100,14 @@ def start(kind: Kind, folder: Path, without: str | None = None) -> Server:
         command = [sys.executable, "-m", *(["bench.without", without] if without else ["eventbus"])]
     elif kind.program == "nginx":
         command = _nginx(folder, port)
+    elif kind.program == "nats-server":
+        command = ["nats-server", "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", str(folder)]
+    elif kind.program == "BENCH_GO":
+        command = [str(Path(os.environ["BENCH_GO"]).absolute())]
     services = folder / "services.json"
     services.write_text(json.dumps([{"name": "bench", "token": TOKEN}]))
     settings = {
+        "HTTP_FILE_SERVER_HOST": "127.0.0.1",
         "HTTP_EVENTBUS_SERVER_HOST": "127.0.0.1",
         "HTTP_EVENTBUS_SERVER_PORT": str(port),
         "EVENTBUS_LOG": (kind.log or "").format(folder=folder),
@@ -115,8 +128,12 @@ def ready(server: Server) -> None:
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end and server.process.poll() is None:
         with suppress(OSError, http.client.HTTPException):
+            if server.kind.speaks == "nats":
+                nats.create_stream(server.port)
+                return
             connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
-            connection.request("GET", "/readyz")
+            # The original's handler of GET fails.
+            connection.request("OPTIONS" if server.kind.program == "BENCH_GO" else "GET", "/readyz")
             if connection.getresponse().status in (200, 404):
                 connection.close()
                 return
@@ -126,7 +143,23 @@ def ready(server: Server) -> None:
 
 def installed() -> list[str]:
     """Return the names of the servers that this machine can start."""
-    return [name for name, kind in KINDS.items() if kind.program != "nginx" or shutil.which("nginx")]
+    return [name for name in KINDS if not missing(name)]
+
+
+def missing(name: str) -> str | None:
+    """Say which program a server needs and this machine lacks, and what to do; None if it can be started."""
+    program = KINDS[name].program
+    if program in ("nginx", "nats-server") and not shutil.which(program):
+        return f"{program} is not installed (on Debian: apt install {program})"
+    if program == "BENCH_GO" and not os.access(binary := os.environ.get(program, ""), os.X_OK):
+        return f"BENCH_GO={binary} is no program: build github.com/aeden/eventbus/cmd, and name the result"
+    return None
+
+
+def versions(names: Sequence[str]) -> dict[str, str]:
+    """Return what such servers say of their version, if they do."""
+    programs = [program for name in names if (program := KINDS[name].program) == "nats-server"]
+    return {program: subprocess.check_output([program, "--version"], text=True).split()[-1] for program in programs}
 
 
 def _nginx(folder: Path, port: int) -> list[str]:

@@ -22,11 +22,13 @@ SAMPLE = 7
 
 async def crowd_of(run: Run, size: int, moved: Callable[[], None] = lambda: None, **command: Any) -> Crowd:
     """Connect services that get everything; `moved` is called when the slowest of them went on."""
-    crowd = Crowd(Checker(run.faults, to=None, identifiers={NOBODY}), size)
+    crowd = Crowd(Checker(run.faults, to=None, identifiers={NOBODY}), size, run.wire.split)
+    if not run.ordered:
+        crowd.part()
 
     async def connect(number: int) -> None:
         hello = {"action": "authenticate", "credentials": run.token} | command
-        socket, answer = await Socket.open(run.port, hello)
+        socket, answer = await run.wire.Socket.open(run.port, hello)
         if not answer["authenticated"]:
             run.problem(f"not authenticated: {answer}")
         member = crowd.members[number]

@@ -96,7 +96,7 @@ def bars(closed: Mapping[str, Results], what: str, label: str, path: Path) -> No
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
     axes.set_axisbelow(True)
-    legend(axes, columns=4)
+    legend(axes, columns=4 if len(names) == len(BUSES) else 3)
     save(figure, path)
 
 

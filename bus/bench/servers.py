@@ -52,7 +52,7 @@ KINDS = {
     "nothing": Kind("answers 200 only (aiohttp)", program="bench.nothing"),
     "nginx": Kind("answers 200 only (nginx)", program="nginx"),
     "nats": Kind("NATS JetStream, file", program="nats-server", speaks="nats"),
-    "go": Kind("the original of 2014, in Go", program="BENCH_GO", ordered=False),
+    "go": Kind("the original, in Go", program="BENCH_GO", ordered=False),
 }
 
 

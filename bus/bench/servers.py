@@ -107,7 +107,7 @@ def start(kind: Kind, folder: Path, without: str | None = None) -> Server:
     services = folder / "services.json"
     services.write_text(json.dumps([{"name": "bench", "token": TOKEN}]))
     settings = {
-        "HTTP_FILE_SERVER_HOST": "127.0.0.1",
+        "HTTP_FILE_SERVER_HOST": "127.0.0.1",  # the original serves its page as well, on any port
         "HTTP_EVENTBUS_SERVER_HOST": "127.0.0.1",
         "HTTP_EVENTBUS_SERVER_PORT": str(port),
         "EVENTBUS_LOG": (kind.log or "").format(folder=folder),
@@ -151,7 +151,8 @@ def missing(name: str) -> str | None:
     program = KINDS[name].program
     if program in ("nginx", "nats-server") and not shutil.which(program):
         return f"{program} is not installed (on Debian: apt install {program})"
-    if program == "BENCH_GO" and not os.access(binary := os.environ.get(program, ""), os.X_OK):
+    binary = os.environ.get("BENCH_GO", "")
+    if program == "BENCH_GO" and not (Path(binary).is_file() and os.access(binary, os.X_OK)):
         return f"BENCH_GO={binary} is no program: build github.com/aeden/eventbus/cmd, and name the result"
     return None
 

@@ -86,7 +86,7 @@ def _tail() -> None:
 
 def _checkpoints() -> None:
     _replace(checkpoints, "EVERY", sys.maxsize)
-    _replace(sqlite, "MOST_PAGES", 1000)  # SQLite's own default
+    _replace(sqlite, "WITHIN_COMMITS", 1000)  # SQLite's own default
 
 
 def _collector() -> None:

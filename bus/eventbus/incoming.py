@@ -40,11 +40,13 @@ async def read_body(request: web.Request) -> bytes:
                 body += chunk
                 if len(body) > most:
                     raise TooLarge(f"the body has more than {most} bytes, which is the limit")
+        return bytes(body)
     except TimeoutError:
         raise TooSlow(f"the body was not complete after {BODY_TIMEOUT} s") from None
     except (web.RequestPayloadError, ConnectionError) as error:
         raise NotJson(f"the body could not be read: {error}") from None
-    return bytes(body)
+    finally:
+        body.clear()  # of one that broke off, it would stay until the collector comes
 
 
 def sender(request: web.Request, *, trusted_proxies: Collection[Network]) -> str:

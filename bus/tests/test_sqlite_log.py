@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -420,6 +421,27 @@ async def test_what_comes_to_nothing_is_not_taken_for_trimmed(reopen: Callable[[
     assert "goes on" in [event.name for event in await log.read(after=0, limit=10)]
 
 
+@pytest.mark.parametrize("size", [64, 65, 130, 1000])
+async def test_a_batch_is_stored_whole_or_not_at_all(
+    path: Path, reopen: Callable[[], Awaitable[SqliteLog]], size: int
+) -> None:
+    log = await reopen()
+    with closing(sqlite3.connect(path)) as other:
+        other.execute(f"INSERT INTO events VALUES ({size}, 'x', 'y', 'taken', NULL, '2026', x'7b7d')")
+        other.commit()
+
+    with pytest.raises(Unavailable, match="UNIQUE"):  # for its last event's sake
+        await log.append([(Draft(name="hi"), ANNA)] * size)
+
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("SELECT name FROM events").fetchall() == [("taken",)]
+
+
+def wal_of(path: Path) -> int:
+    """Bytes of the write-ahead log."""
+    return path.with_name(f"{path.name}-wal").stat().st_size
+
+
 async def test_what_was_committed_goes_into_the_database_file_beside_the_commits(
     path: Path, reopen: Callable[[], Awaitable[SqliteLog]]
 ) -> None:
@@ -428,24 +450,85 @@ async def test_what_was_committed_goes_into_the_database_file_beside_the_commits
     data = msgspec.Raw(b'"' + b"x" * 100_000 + b'"')
 
     for _ in range(2 * checkpoints.EVERY // 100_000):
-        await log.append([(Draft(name="hi", data=data), ANNA)])
+        await append(log, data=data)
 
     async with asyncio.timeout(PATIENCE):
         while path.stat().st_size < checkpoints.EVERY:
-            await log.append([(Draft(name="hi"), ANNA)])
+            await append(log)
 
 
-async def test_a_checkpoint_that_fails_harms_nobody(
+@pytest.mark.parametrize("kind", ["events", "identities", "places"])
+async def test_the_write_ahead_log_is_begun_anew_though_it_is_written_all_the_time(
+    path: Path, reopen: Callable[[], Awaitable[SqliteLog]], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(checkpoints, "MOST_PAGES", 100)
+    log = await reopen()
+    log._writer.execute("PRAGMA wal_autocheckpoint = 0")  # no commit does it
+
+    for number in range(3000):
+        if kind == "events":
+            await append(log)
+        elif kind == "identities":
+            await log.keep_identities({f"client-{number}": 1e12}, now=0)
+        else:
+            await log.keep_group_places({("a service", str(number)): b"1"})
+
+    assert wal_of(path) < 3 * checkpoints.EVERY  # of some 30 MiB that were written
+
+
+async def test_there_is_one_checkpoint_at_a_time_and_it_ends_before_the_log_is_closed(
     reopen: Callable[[], Awaitable[SqliteLog]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(_db: sqlite3.Connection) -> None:
+    begun, ended, go_on = 0, 0, Event()
+
+    def slow(db: sqlite3.Connection) -> int:
+        nonlocal begun, ended
+        begun += 1
+        assert go_on.wait(PATIENCE)
+        db.execute("SELECT 1").fetchone()
+        ended += 1
+        return 0
+
+    monkeypatch.setattr(checkpoints, "checkpoint", slow)
+    monkeypatch.setattr(checkpoints, "EVERY", 1)
+    log = await reopen()
+
+    for _ in range(20):
+        await append(log)
+    go_on.set()
+    await reopen()
+
+    assert begun == ended < 20
+
+
+async def test_what_is_committed_while_the_log_closes_begins_no_checkpoint(
+    reopen: Callable[[], Awaitable[SqliteLog]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "EVERY", 1)
+    monkeypatch.setattr(checkpoints, "MOST_PAGES", 0)
+    log = await reopen()
+    await append(log)
+
+    last = asyncio.create_task(append(log))
+    await asyncio.sleep(0)
+    log = await reopen()
+
+    assert log.head == (await last).seq
+    assert log._checkpoints._running is None
+
+
+async def test_a_checkpoint_that_fails_is_said_and_harms_nobody(
+    reopen: Callable[[], Awaitable[SqliteLog]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(_db: sqlite3.Connection) -> int:
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr(checkpoints, "_checkpoint", fails)
+    monkeypatch.setattr(checkpoints, "checkpoint", fails)
     monkeypatch.setattr(checkpoints, "EVERY", 1)
     log = await reopen()
 
     for _ in range(3):
-        await log.append([(Draft(name="hi"), ANNA)])
+        await append(log)
 
     assert len(await log.read(after=0, limit=10)) == 3
+    assert "the write-ahead log of the events grows for now: the log cannot be read: database" in caplog.text

@@ -79,6 +79,10 @@ class Committer(Generic[Row, Stored]):
         self._wait_for_commit(_Work(work, done))
         return await done
 
+    async def between_commits(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do `work` while no commit is under way; return its result. Commits wait meanwhile."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, self._db)
+
     async def close(self) -> None:
         """Finish what waits."""
         if self._writing:

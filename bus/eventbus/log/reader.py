@@ -1,4 +1,4 @@
-"""Reading from the database, in a thread of its own: the event loop never waits for the disk."""
+"""Asking the database, in a thread of its own: the event loop never waits for the disk."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ class Reader:
 
     Args:
         db: A connection that nobody else uses.
+        name: The thread's.
     """
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: sqlite3.Connection, name: str) -> None:
         self._db = db
-        self._thread = ThreadPoolExecutor(1, "log-reader")
+        self._thread = ThreadPoolExecutor(1, name)
 
     async def ask(self, query: Callable[..., T], *args: object) -> T:
         """Return what `query` finds, which gets the connection and `args`.

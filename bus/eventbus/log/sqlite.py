@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import sqlite3
 import time
@@ -19,7 +20,7 @@ from ..ids import new_id
 from ..patterns import EVERYTHING, OWN, Patterns
 from ..problems import Unavailable
 from . import READ_BYTES, TRIM_STEP, WINDOW, Appended, Entry, GroupKey, Publisher, take, wanted
-from .checkpoints import MOST_PAGES, Checkpoints
+from .checkpoints import WITHIN_COMMITS, Checkpoints
 from .commits import Committer
 from .head import Head
 from .reader import Reader
@@ -116,19 +117,20 @@ class SqliteLog:
         with ExitStack() as opened:
             opened.enter_context(_lock(file))
             try:
-                self._writer = opened.enter_context(closing(_connect(file)))
+                self._writer = opened.enter_context(closing(_connect(file, statements=3 * _MOST_AT_ONCE)))
                 _make_tables(self._writer)
                 _look_for_damage(self._writer)
                 # By now it is a log, not somebody else's file: only from here on is it changed.
                 self._writer.execute("PRAGMA journal_mode = WAL")
                 self._writer.execute(f"PRAGMA synchronous = {sync}")
-                self._writer.execute(f"PRAGMA wal_autocheckpoint = {MOST_PAGES}")
-                self._checkpoints = Checkpoints(opened.enter_context(closing(_connect(file))))
+                self._writer.execute(f"PRAGMA wal_autocheckpoint = {WITHIN_COMMITS}")
                 self.epoch, self.trimmed = self._writer.execute("SELECT epoch, trimmed FROM meta").fetchone()
                 # Whoever connects waits for a value or two, and not for all the events that others are reading.
                 self._values, self._events = (
-                    Reader(opened.enter_context(closing(_connect_to_read(file)))) for _ in range(2)
+                    Reader(opened.enter_context(closing(_connect_to_read(file))), name)
+                    for name in ("log-values", "log-events")
                 )
+                checkpointer = opened.enter_context(closing(_open(_connect(file))))
                 self._head = Head(_newest(self._writer))
                 self._tail = Tail(self.head)
             except sqlite3.Error as error:
@@ -137,6 +139,7 @@ class SqliteLog:
         self._failing = False  # since an append could not be written
         self._forgetting = False  # identities, in the next commit
         self._committer = Committer(self._writer, store=self._store, at_once=_MOST_AT_ONCE, committed=self._committed)
+        self._checkpoints = Checkpoints(checkpointer, between_commits=self._committer.between_commits)
 
     @property
     def head(self) -> int:
@@ -237,11 +240,11 @@ class SqliteLog:
         self._failing = False
 
     async def close(self) -> None:
+        await self._checkpoints.close()
         await self._committer.close()
         await self._values.close()
         await self._events.close()
-        await self._checkpoints.close()
-        self._opened.close()
+        await asyncio.to_thread(self._opened.close)  # the last to close makes a checkpoint, and the disk may be slow
 
     def _store(self, db: sqlite3.Connection, rows: Sequence[_Row]) -> list[Appended]:
         """Give each event that is not a duplicate the next place, and write it there."""
@@ -292,20 +295,25 @@ def _lock(file: Path) -> IO[str]:
     return lock
 
 
-def _connect(file: Path) -> sqlite3.Connection:
+def _connect(file: Path, *, statements: int = 32) -> sqlite3.Connection:
     return sqlite3.connect(
         file,
         timeout=BUSY_SECONDS,
         isolation_level=None,
         check_same_thread=False,
-        cached_statements=3 * _MOST_AT_ONCE,
+        cached_statements=statements,
     )
 
 
 def _connect_to_read(file: Path) -> sqlite3.Connection:
-    db = _connect(file)
+    db = _open(_connect(file))
     db.execute("PRAGMA query_only = 1")
-    db.execute("SELECT epoch FROM meta").fetchone()  # opens the file: later there may be too many others open
+    return db
+
+
+def _open(db: sqlite3.Connection) -> sqlite3.Connection:
+    """Have SQLite open its files: later there may be too many others open."""
+    db.execute("SELECT epoch FROM meta").fetchone()
     return db
 
 

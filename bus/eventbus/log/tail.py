@@ -37,4 +37,4 @@ class Tail:
 
     def beyond(self, seq: int) -> Iterator[Event]:
         """Give the events after `seq`, which is `after` or larger."""
-        return (self._events[index] for index in range(seq - self.after, len(self._events)))
+        return iter(self._events[seq - self.after :])

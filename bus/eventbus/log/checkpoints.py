@@ -68,6 +68,7 @@ class Checkpoints:
     async def _run(self) -> None:
         try:
             if await self._database.ask(checkpoint) > MOST_PAGES:
+                await self._database.ask(checkpoint)  # what came during a long one takes a short one
                 await self._between_commits(checkpoint)
         except (Unavailable, sqlite3.Error) as problem:  # such as a full disk: commits meet that, too
             logger.error("the write-ahead log of the events grows for now: %s", problem)  # noqa: TRY400 - one line

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -14,25 +13,23 @@ from dataclasses import replace
 from pathlib import Path
 
 from . import servers
-from .machine import facts
+from .machine import facts, open_many_files
 from .measures import LONG, PEERS, SHORT, Plan, measures, open_loop
 from .rounds import Results, Wrong, run_measure
 from .stored_logs import PUBLISHERS, WAITING, replays, storm
-from .tables import Table, aligned, open_table, table, titled
+from .tables import FOLDER, Table, aligned, named, open_table, table, titled
 
-FOLDER = Path(__file__).parents[2] / "docs" / "performance"
 OPEN, STORED = "open-loop", "stored"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line asks for; return the exit status."""
     options = parse(arguments)
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # the servers and the generator inherit it
+    open_many_files()
     plan = LONG if options.full else SHORT
     plan = replace(plan, rounds=options.rounds or plan.rounds, seconds=options.seconds or plan.seconds)
     began = time.monotonic()
-    page = Page(options.output)
+    page = Page(options.output, full=options.full)
     try:
         closed, opened = measure(plan, options.only, options.nothing, options.peer, page)
     except Wrong as wrong:
@@ -70,8 +67,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 class Page:
     """The page with the results: each table is also printed, as soon as it is there."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, full: bool) -> None:
         self._folder = folder
+        self._full = full
         self._sections: list[str] = []
 
     def add(self, title: str, rows: Table, about: str) -> None:
@@ -81,20 +79,18 @@ class Page:
         self._sections.append(titled(title, rows, [f"{about[0].upper()}{about[1:]}."]))
 
     def write(self, seconds: float, plan: Plan, peers: Sequence[str]) -> None:
-        """Write results.md."""
-        machine = "".join(f"| {name} | {value} |\n" for name, value in (facts() | servers.versions(peers)).items())
+        """Write results.md, or results-full.md."""
+        command, name = ("bench-full", "results-full.md") if self._full else ("bench", "results.md")
         head = f"""# Results
 
-Written by `make bench`: {seconds / 60:.0f} minutes, {plan.rounds} rounds of {plan.seconds} seconds each. [What is \
+Written by `make {command}`: {seconds / 60:.0f} minutes, {plan.rounds} rounds of {plan.seconds} seconds each. [What is \
 measured, and what these figures cannot tell](../performance.md). Figures are medians of the rounds; a ratio is to
 `naive` in the same round, and has its smallest and largest round behind it.
 
-| | |
-| --- | --- |
-{machine}
+{named(facts() | servers.versions(peers))}
 """
         self._folder.mkdir(parents=True, exist_ok=True)
-        (self._folder / "results.md").write_text(head + "\n".join(self._sections))
+        (self._folder / name).write_text(head + "\n".join(self._sections))
 
 
 def measure(

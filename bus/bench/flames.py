@@ -6,11 +6,9 @@ it calls stands above it, and its width is the share of the time in which it, or
 
 from __future__ import annotations
 
-import resource
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,18 +17,20 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from .charts import GREY, STYLE, save
+from .charts import COLOURS, GREY, STYLE, save
+from .machine import open_many_files
 from .measures import LONG, measures
 from .rounds import Wrong, generate
 from .servers import Server, running
 from .stacks import bars, tree
-from .stored_logs import PAUSE, PUBLISHERS, WAITING
+from .stored_logs import gone, stored
+from .tables import FOLDER
 
-FOLDER = Path(__file__).parents[2] / "docs" / "performance"
 SECONDS = 5
+STORED = 1_000_000  # events
 RATE = 250  # looks a second
 LETTERS = 210  # that fit into the whole width
-HUES = ("#2f9e68", "#3f86d8", "#9a6dd7", "#d9822b")
+HUES = tuple(COLOURS.values())[:4]
 SERVER = "normal"  # what is stored, but no disk is waited for
 
 
@@ -69,9 +69,11 @@ def watched(server: Server, title: str, path: Path) -> Iterator[None]:
     options = ["--rate", str(RATE), "--function", "--format", "raw", "--output", str(stacks)]
     command = [str(Path(sys.executable).with_name("py-spy")), "record", "--pid", str(server.process.pid), *options]
     looking = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    yield
-    looking.send_signal(signal.SIGINT)  # it writes what it saw
-    _, said = looking.communicate()
+    try:
+        yield
+    finally:
+        looking.send_signal(signal.SIGINT)  # it writes what it saw
+        _, said = looking.communicate()
     if not stacks.exists():
         raise Wrong(f"py-spy: {said}")
     draw(stacks.read_text().splitlines(), title, path)
@@ -84,23 +86,13 @@ def loads(folder: Path) -> None:
         measure = measures(0, ())[name]
         with running(SERVER) as server, watched(server, measure.title, folder / f"flame-{name}.svg"):
             generate(server, measure.spec, plan)
-    spec = {"publishers": PUBLISHERS, "batch": 100, "stored": 1_000_000}
-    with tempfile.TemporaryDirectory() as kept:
-        with running(SERVER, folder=Path(kept)) as server:
-            generate(server, {"mode": "fill"} | spec, plan)
-        title = f"{spec['stored']:,} events replayed to one service"
-        with running(SERVER, folder=Path(kept)) as server, watched(server, title, folder / "flame-replay.svg"):
-            generate(server, {"mode": "replay"} | spec, plan)
-    with tempfile.TemporaryDirectory() as kept:
-        crowd = {"clients": plan.returning, "waiting": WAITING, "file": f"{kept}/clients.json"}
-        with running(SERVER, folder=Path(kept)) as server:
-            generate(server, {"mode": "leave"} | crowd, plan)
-        title = f"{plan.returning:,} clients come back"
-        with running(SERVER, folder=Path(kept)) as server, watched(server, title, folder / "flame-return.svg"):
-            generate(server, {"mode": "return", "pause": PAUSE} | crowd, plan)
+    replayed, came_back = f"{STORED:,} events replayed to one service", f"{plan.returning:,} clients come back"
+    with stored(SERVER, plan, events=STORED) as log, watched(log.server, replayed, folder / "flame-replay.svg"):
+        generate(log.server, log.load, plan)
+    with gone(SERVER, plan) as clients, watched(clients.server, came_back, folder / "flame-return.svg"):
+        generate(clients.server, clients.load, plan)
 
 
 if __name__ == "__main__":
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    open_many_files()
     loads(FOLDER if len(sys.argv) == 1 else Path(sys.argv[1]))

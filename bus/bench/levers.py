@@ -5,52 +5,43 @@
 
 from __future__ import annotations
 
-import resource
 import sys
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 from .figures import Spread, ratios
-from .machine import facts
+from .machine import facts, open_many_files
 from .measures import SHORT, measures
 from .rounds import Round, generate
 from .servers import KINDS, running
-from .stored_logs import PAUSE, WAITING
-from .tables import Table, aligned, markdown
+from .stored_logs import gone
+from .tables import FOLDER, Table, aligned, markdown, named
 from .without import LEVERS
 
-FOLDER = Path(__file__).parents[2] / "docs" / "performance"
-PLAN = replace(SHORT, rounds=5, seconds=1.0)
-RETURNING = 5000  # clients
+PLAN = replace(SHORT, rounds=5, seconds=1.0, returning=5000)
 
 
 def once(server: str, what: str, without: str | None) -> Round:
     """Put a load on a bus of its own."""
-    with tempfile.TemporaryDirectory() as kept:
-        if what == "return":
-            crowd = {"clients": RETURNING, "waiting": WAITING, "file": f"{kept}/clients.json"}
-            with running(server, folder=Path(kept)) as left:
-                generate(left, {"mode": "leave"} | crowd, PLAN)
-            load = {"mode": "return", "pause": PAUSE} | crowd
-        else:
-            load = measures(0, ())[what].spec
-        with running(server, folder=Path(kept), without=without) as bus:
-            return generate(bus, load, PLAN)
+    if what == "return":
+        with gone(server, PLAN, without=without) as clients:
+            return generate(clients.server, clients.load, PLAN)
+    with running(server, without=without) as bus:
+        return generate(bus, measures(0, ())[what].spec, PLAN)
 
 
 def compare(lever: str, what: str) -> list[str]:
     """Measure the bus with a lever and without it, in turn; return how much better it is with it."""
     server = LEVERS[lever].server
     pairs = [(once(server, what, None), once(server, what, lever)) for _ in range(PLAN.rounds)]
-    (found, lacking) = zip(*pairs, strict=True)
+    found, lacking = zip(*pairs, strict=True)
 
     def better(figure: str, *, more: bool = False) -> str:
         one, other = (found, lacking) if more else (lacking, found)
         return factor(ratios([each.get(figure) for each in one], [each.get(figure) for each in other]))
 
     if what == "return":
-        title, factors = f"{RETURNING:,} clients come back", [better("seconds"), "", better("p99_ms")]
+        title, factors = f"{PLAN.returning:,} clients come back", [better("seconds"), "", better("p99_ms")]
     else:
         measure = measures(0, ())[what]
         title = measure.title
@@ -65,23 +56,19 @@ def factor(found: Spread | None) -> str:
 
 def page(rows: Table) -> str:
     """Write levers.md."""
-    machine = "".join(f"| {name} | {value} |\n" for name, value in facts().items())
     return f"""# Levers
 
 Written by `make levers`. A factor says how much better the bus is with the lever than without it: more in a second,
 less CPU time for each event, a lower 99th percentile of latency. It is the median of {PLAN.rounds} rounds in turn, with
 the smallest and the largest behind it; what is nearly 1 is noise.
 
-| | |
-| --- | --- |
-{machine}
+{named(facts())}
 {markdown(rows)}"""
 
 
 def main(folder: Path) -> None:
     """Measure all."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    open_many_files()
     rows = [["lever", "load", "throughput ×", "CPU ×", "p99 ×"]]
     for name, lever in LEVERS.items():
         for what in lever.measures:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 BUSES = ("memory", "normal", "full")
@@ -50,7 +50,6 @@ class Plan:
     rates: Sequence[int]
     stored: int = 0
     returning: int = 0
-    measures: dict[str, Measure] = field(default_factory=dict)
 
 
 def _deliver(title: str, publishers: int, services: int) -> Measure:
@@ -143,8 +142,3 @@ def open_loop(rate: int) -> Measure:
         {"mode": "open", "publishers": 64, "services": 4, "rate": rate},
         "from when the event should have been sent to each delivery",
     )
-
-
-def only(plan: Plan, *, rounds: int, seconds: float) -> Plan:
-    """Return the plan with other lengths."""
-    return replace(plan, rounds=rounds, seconds=seconds)

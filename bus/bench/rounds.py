@@ -71,7 +71,7 @@ def run_measure(measure: Measure, plan: Plan, *, rounds: int | None = None, with
         for _ in range(rounds or plan.rounds):
             for name in measure.servers:
                 if measure.fresh:
-                    with servers.running(name) as server:
+                    with servers.running(name, without=without) as server:
                         results.rounds[name].append(generate(server, measure.spec, plan))
                 else:
                     results.rounds[name].append(generate(running[name], measure.spec, plan))

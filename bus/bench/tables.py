@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from .figures import Spread
 from .rounds import Results
@@ -10,9 +11,17 @@ from .servers import KINDS, NAIVE
 
 Table = list[list[str]]
 
+FOLDER = Path(__file__).parents[2] / "docs" / "performance"
+"""Where they, and the charts, go."""
+
 
 PAGE_ONLY = ("p99 × naive", "MiB", "generator")
 """Columns that a terminal is too narrow for."""
+
+
+def named(values: Mapping[str, str]) -> str:
+    """Write a table of names and their values."""
+    return "| | |\n| --- | --- |\n" + "".join(f"| {name} | {value} |\n" for name, value in values.items())
 
 
 def table(results: Results) -> Table:

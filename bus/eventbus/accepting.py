@@ -45,7 +45,7 @@ class Acceptor:
         self._most = most
         self._proxies = proxies
         self._connections: Counter[str] = Counter()
-        self._living = 0
+        self._living = 0  # the sum of these
         self._garbage = Garbage()
 
     def __call__(self) -> asyncio.BaseProtocol:

@@ -43,19 +43,15 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     id: str | msgspec.UnsetType = msgspec.UNSET
 
 
-class Content(msgspec.Struct, frozen=True, kw_only=True):
+class Content(Draft, frozen=True, kw_only=True):
     """All that an event says: what its publisher wrote, and what the bus adds.
 
     Attributes:
-        name: As in a `Draft`, like `data` and `context`.
         id: The publisher's name for it, or the log's.
         time: When the bus took it: RFC 3339, UTC, milliseconds.
         source: ``"client"``, or the name of the service that published it.
     """
 
-    name: str
-    data: msgspec.Raw
-    context: dict[str, str]
     id: str
     time: str
     source: str

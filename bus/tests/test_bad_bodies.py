@@ -8,10 +8,15 @@ import io
 import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
+from aiohttp import web
 from bus_under_test import ORIGIN, PATIENCE, Answer, Bus, StartBus
+from eventbus.incoming import read_body
 from eventbus.log import Log, open_log
+from eventbus.problems import NotJson
 
 EVENT = b'{"name": "hi"}'
 HEAD = b"POST / HTTP/1.1\r\nHost: bus\r\nAuthorization: the-service\r\nOrigin: " + ORIGIN.encode() + b"\r\n"
@@ -178,3 +183,18 @@ async def _read_to_the_end(reader: asyncio.StreamReader) -> bytes:
         while piece := await reader.read(1000):
             came += piece
     return came
+
+
+async def test_nothing_of_a_body_that_broke_off_stays_with_the_refusal() -> None:
+    async def broken_off() -> AsyncIterator[bytes]:
+        yield b"x" * 100_000
+        raise ConnectionError
+
+    content = SimpleNamespace(iter_any=broken_off)
+    request = cast("web.Request", SimpleNamespace(headers={}, client_max_size=2**20, content=content))
+
+    with pytest.raises(NotJson) as refused:
+        await read_body(request)
+
+    [frame] = [entry.frame for entry in refused.traceback if entry.name == "read_body"]
+    assert frame.f_locals["body"] == b""

@@ -20,6 +20,7 @@ from bench.measures import SHORT, measures, open_loop
 from bench.rounds import Results, generate, run_measure
 from bench.servers import BUS, KINDS, installed, running
 from bench.stacks import bars, tree
+from bench.stored_logs import gone, stored
 from bench.tables import aligned, markdown, saturated, table
 from bench.wire import PING, TEXT, frame, split
 from bench.without import LEVERS
@@ -323,6 +324,24 @@ def test_each_measure_ends_without_a_fault(name: str) -> None:
         assert results.spread(server, measure.cost).middle > 0
         assert results.spread(server, "p99_ms").middle > 0
         assert not any(results.rounds[server][0]["faults"].values())
+
+
+def test_a_log_is_filled_and_replayed_without_a_fault() -> None:
+    with stored("normal", TINY, events=2000) as log:
+        replayed = generate(log.server, log.load, TINY)
+
+    assert log.filled["events_per_s"] > 0
+    assert replayed["deliveries_per_s"] > 0
+    assert not any(replayed["faults"].values())
+
+
+def test_clients_come_back_without_a_fault() -> None:
+    plan = replace(TINY, returning=30)
+    with gone("normal", plan) as clients:
+        found = generate(clients.server, clients.load, plan)
+
+    assert found["seconds"] > 0
+    assert not any(found["faults"].values())
 
 
 @pytest.mark.parametrize("lever", LEVERS)

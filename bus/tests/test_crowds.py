@@ -18,6 +18,7 @@ from eventbus.log import open_log
 from eventbus.log.memory import MemoryLog
 from eventbus.problems import Unavailable
 from eventbus.seats import Seat, Seats
+from machine import untested
 
 
 def test_a_host_has_its_share_of_the_seats_and_no_more() -> None:
@@ -215,11 +216,10 @@ async def test_a_host_gets_new_identities_no_faster_than_a_client_publishes(star
     assert resumed["resumed"]
 
 
-@pytest.mark.skipif(
-    Path("/proc/sys/net/core/somaxconn").exists() and int(Path("/proc/sys/net/core/somaxconn").read_text()) < 500,
-    reason="the system lets fewer wait",
-)
 async def test_a_crowd_that_comes_at_once_need_not_come_again(run: StartProcess) -> None:
+    most = Path("/proc/sys/net/core/somaxconn")
+    if most.exists() and int(most.read_text()) < 500:
+        untested("a crowd that comes at once", f"{most} is below 500")
     bus = await run()
     bus.process.send_signal(signal.SIGSTOP)  # it accepts nobody, as if it had much else to do
 

@@ -71,7 +71,8 @@ class Checkpoints:
                 await self._database.ask(checkpoint)  # what came during a long one takes a short one
                 await self._between_commits(checkpoint)
         except (Unavailable, sqlite3.Error) as problem:  # such as a full disk: commits meet that, too
-            logger.error("the write-ahead log of the events grows for now: %s", problem)  # noqa: TRY400 - one line
+            why = problem.__cause__ or problem
+            logger.error("no checkpoint now, the log's -wal file grows: %s", why)  # noqa: TRY400 - one line
 
 
 def checkpoint(db: sqlite3.Connection) -> int:

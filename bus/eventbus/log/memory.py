@@ -10,7 +10,7 @@ from itertools import islice, takewhile
 import msgspec
 
 from ..event import Draft, Event, logged, timestamp
-from ..ids import new_id
+from ..ids import id_of
 from ..patterns import Patterns
 from . import TRIM_STEP, WINDOW, Appended, Entry, GroupKey, Publisher, take, wanted
 from .head import Head
@@ -98,15 +98,11 @@ class MemoryLog:
         pass  # and has no files
 
     def _append(self, draft: Draft, publisher: Publisher) -> Appended:
-        now, given = time.time(), draft.id
-        if given is msgspec.UNSET:
-            event_id = new_id()
-        else:
-            event_id = given
-            first = self._known.get((publisher.scope, event_id))
-            if first and first[1] >= timestamp(now - self._window):
-                return Appended(id=event_id, seq=first[0], duplicate=True)
+        now, event_id = time.time(), id_of(draft)
         seq, came = self.head + 1, timestamp(now)
+        first = self._known.get((publisher.scope, event_id))
+        if first and first[1] >= timestamp(now - self._window):
+            return Appended(id=event_id, seq=first[0], duplicate=True)
         self._known[publisher.scope, event_id] = seq, came
         self._events.append(logged(draft, id=event_id, seq=seq, time=came, source=publisher.source))
         self._origins.append(_Origin(publisher.scope, event_id, came))

@@ -16,7 +16,7 @@ from typing import IO, Any, NamedTuple, TypeVar
 from msgspec import UNSET
 
 from ..event import Draft, Event, encode, place, timestamp
-from ..ids import new_id
+from ..ids import id_of
 from ..patterns import EVERYTHING, OWN, Patterns
 from ..problems import Unavailable
 from . import READ_BYTES, TRIM_STEP, WINDOW, Appended, Entry, GroupKey, Publisher, take, wanted
@@ -277,10 +277,9 @@ class SqliteLog:
 
 
 def _row(draft: Draft, publisher: Publisher, came: str) -> _Row:
-    is_new = draft.id is UNSET
-    event_id = new_id() if draft.id is UNSET else draft.id
+    event_id, identifier = id_of(draft), draft.context.get("identifier")
     json = encode(draft, id=event_id, time=came, source=publisher.source)
-    return _Row(publisher.scope, event_id, draft.name, draft.context.get("identifier"), came, json, is_new)
+    return _Row(publisher.scope, event_id, draft.name, identifier, came, json, is_new=draft.id is UNSET)
 
 
 def _lock(file: Path) -> IO[str]:

@@ -16,6 +16,13 @@ T = TypeVar("T")
 Row = TypeVar("Row")
 Stored = TypeVar("Stored")
 
+TURNS = 8
+"""Turns of the event loop between two commits.
+
+Those whom the first has answered ask their next thing meanwhile, and share the second with those who waited. Without
+that, publishers part into two halves, and each pays for a commit of its own. Whoever is alone is not held up.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class _Append(Generic[Row]):
@@ -106,6 +113,8 @@ class Committer(Generic[Row, Stored]):
             except Exception:
                 for job in jobs:  # one of them may be at fault: it must not fail the others
                     await self._commit_alone(job)
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
 
     async def _commit_alone(self, job: _Append[Row] | _Work) -> None:
         try:

@@ -1,4 +1,4 @@
-"""What the operating system tells: the machine's facts, and what a process uses (proc_pid_stat(5))."""
+"""What the operating system tells: the machine's facts, and what a process uses (proc_pid_stat(5), proc_pid_io(5))."""
 
 from __future__ import annotations
 
@@ -52,6 +52,14 @@ def resident_kb(pid: int) -> int:
     """Return what a process has in memory."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS"):
+            return int(line.split()[1])
+    return 0
+
+
+def written_bytes(pid: int) -> int:
+    """Return what a process has had written to disk, all its threads together."""
+    for line in Path(f"/proc/{pid}/io").read_text().splitlines():
+        if line.startswith("write_bytes"):
             return int(line.split()[1])
     return 0
 

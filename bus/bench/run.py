@@ -13,7 +13,7 @@ from typing import Any
 from . import nats, wire
 from .checker import Faults
 from .figures import latencies
-from .machine import busy_seconds, cpu_seconds, resident_kb
+from .machine import busy_seconds, cpu_seconds, resident_kb, written_bytes
 from .wire import PATIENCE
 
 Spec = dict[str, Any]
@@ -60,11 +60,13 @@ class Run:
         """Measure until that is done, and let it end."""
         pid = self.spec["pid"]
         began, server, own, busy = time.monotonic(), cpu_seconds(pid), time.process_time(), busy_seconds()
+        written = written_bytes(pid)
         self.measuring = True
         await busy_with
         self.measuring = False
         seconds = time.monotonic() - began
         server, own, busy = cpu_seconds(pid) - server, time.process_time() - own, busy_seconds() - busy
+        written = written_bytes(pid) - written
         self.stopping = True
         self.figures |= {
             "seconds": seconds,
@@ -75,6 +77,7 @@ class Run:
             "server_cpu": server / seconds,
             "generator_cpu": own / seconds,
             "other_cpu": max(0.0, (busy - server - own) / seconds),
+            "disk_per_event": written / self.events if written and self.events else None,
             "rss_mb": resident_kb(pid) / 1024,
         }
         await self.until(lambda: self.under_way == 0, "an answer did not come")

@@ -15,7 +15,7 @@ from eventbus import __main__ as program
 from eventbus import serving, subscription
 from eventbus.event import Event
 from eventbus.frames import text_frame
-from eventbus.log import checkpoints, commits, sqlite, tail
+from eventbus.log import checkpoints, commits, indexes, rows, sqlite, tail
 from msgspec import json
 
 
@@ -72,12 +72,21 @@ def _group_commit() -> None:
 
 
 def _one_statement() -> None:
-    _replace(sqlite, "_MOST_AT_ONCE", 1)
+    _replace(rows, "MOST_AT_ONCE", 1)
+    _replace(sqlite, "MOST_AT_ONCE", 1)
 
 
 def _ids() -> None:
-    row = sqlite._row
-    _replace(sqlite, "_row", lambda *of: row(*of)._replace(is_new=False))
+    row_of = rows.row_of
+    _replace(sqlite, "row_of", lambda *of: row_of(*of)._replace(is_new=False))
+
+
+def _turns() -> None:
+    _replace(commits, "TURNS", 0)
+
+
+def _indexes() -> None:
+    _replace(indexes, "EVERY", 1)
 
 
 def _tail() -> None:
@@ -108,8 +117,10 @@ LEVERS = {
     "one-write": Lever("one write a socket, for all that there is", _one_write, "memory", ["deliver-4", "deliver-100"]),
     "one-encoding": Lever("an event is encoded once", _one_encoding, "memory", ["deliver-4", "deliver-100"]),
     "group-commit": Lever("one commit for all that wait", _group_commit, "full", ["publish-32"]),
+    "turns": Lever("who was answered shares the next commit", _turns, "full", ["publish-32", "round-trip-10"]),
     "one-statement": Lever("one statement for all events of a commit", _one_statement, "normal", ["publish-32"]),
     "ids": Lever("ids that the bus made are not looked up", _ids, "normal", ["publish-32", "batches"]),
+    "indexes": Lever("entries in the indexes, many at a time", _indexes, "normal", ["publish-32", "batches"]),
     "tail": Lever("the newest events are in memory", _tail, "normal", ["deliver-4"]),
     "checkpoints": Lever("checkpoints beside the commits", _checkpoints, "normal", ["publish-32", "round-trip-10"]),
     "collector": Lever("the collector looks less often", _collector, "normal", ["return"]),

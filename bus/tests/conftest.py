@@ -17,7 +17,7 @@ from aiohttp import ClientSession, ClientTimeout, TCPConnector
 from bus_under_test import FAST_PATH, PATIENCE, Bus, BusProcess, StartBus, StartProcess, start_process
 from eventbus.app import create_app, protocol_of
 from eventbus.config import Settings
-from eventbus.log import Log, open_log, tail
+from eventbus.log import Log, indexes, open_log, tail
 from eventbus.patterns import Patterns
 from eventbus.routing import Service
 from eventbus.services import Services
@@ -49,13 +49,18 @@ async def http() -> AsyncIterator[ClientSession]:
         yield session
 
 
-@pytest.fixture(params=["memory", "sqlite", "sqlite-cold"])
+@pytest.fixture(params=["memory", "sqlite", "sqlite-cold", "sqlite-indexed"])
 def log_url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each kind of log there is, and one that has none of its newest events in memory: it reads all from its file."""
+    """Each kind of log there is, and two that have none of their newest events in memory: they read all from a file.
+
+    One of these has entries in its indexes for none of them yet, the other at once.
+    """
     if request.param == "memory":
         return "memory:"
-    if request.param == "sqlite-cold":
+    if request.param in ("sqlite-cold", "sqlite-indexed"):
         monkeypatch.setattr(tail, "MAX_EVENTS", 0)
+    if request.param == "sqlite-indexed":
+        monkeypatch.setattr(indexes, "EVERY", 1)
     return f"sqlite:{tmp_path}/log/events.db"
 
 

@@ -18,7 +18,7 @@ import pytest
 from bus_under_test import PATIENCE
 from eventbus.config import ConfigError
 from eventbus.event import Draft
-from eventbus.log import TRIM_STEP, Publisher, checkpoints, open_log, tail
+from eventbus.log import TRIM_STEP, Publisher, checkpoints, indexes, open_log, tail
 from eventbus.log.sqlite import SqliteLog
 from eventbus.patterns import Patterns
 from eventbus.problems import Unavailable
@@ -92,6 +92,26 @@ async def test_appends_that_come_during_a_commit_share_the_next_one(
 
     assert len(inserts) <= 6  # the first by itself, and then 64 at once
     assert log.head == 200
+
+
+async def test_publishers_that_were_answered_share_the_next_commit_with_those_that_waited(
+    reopen: Callable[[], Awaitable[SqliteLog]],
+) -> None:
+    log = await reopen()
+    inserts: list[str] = []
+    begun = threading.Event()
+    log._writer.set_trace_callback(lambda sql: (inserts.append(sql), begun.set()) if "INSERT" in sql else None)
+
+    async def publish() -> None:
+        for _ in range(20):
+            await append(log)
+
+    some = [asyncio.create_task(publish()) for _ in range(5)]
+    await asyncio.to_thread(begun.wait, PATIENCE)
+    others = [asyncio.create_task(publish()) for _ in range(5)]  # they come while the first commit is under way
+    await asyncio.gather(*some, *others)
+
+    assert len(inserts) <= 25  # and not 40, each half by itself
 
 
 async def test_identities_that_share_a_commit_forget_no_more_than_one_alone(
@@ -317,22 +337,136 @@ async def test_what_is_committed_is_not_read_before_the_head_has_moved(
     assert [event.name for event in await log.read(after=0, limit=10)] == ["a"]
 
 
+@pytest.mark.parametrize("indexed", [0, 4, 9])
 @pytest.mark.parametrize("bound", ["MAX_EVENTS", "MAX_BYTES"])
-async def test_it_makes_no_difference_whether_an_event_is_in_memory(
-    reopen: Callable[[], Awaitable[SqliteLog]], monkeypatch: pytest.MonkeyPatch, bound: str
+async def test_it_makes_no_difference_whether_an_event_is_in_memory_or_in_the_indexes(
+    reopen: Callable[[], Awaitable[SqliteLog]], monkeypatch: pytest.MonkeyPatch, bound: str, indexed: int
 ) -> None:
     monkeypatch.setattr(tail, bound, {"MAX_EVENTS": 3, "MAX_BYTES": 500}[bound])
     log = await reopen()
     for number in range(10):
-        await append(log, f"hi-{number}", context={"identifier": f"client-{number % 2}"})
+        await append(log, f"hi-{number}", id=f"{number}", context={"identifier": f"client-{number % 2}"})
+        if number + 1 == indexed:
+            await log._indexes.catch_up()
 
-    assert 0 < len(list(log._tail.beyond(log._tail.after))) < 5  # some are, and some are not
+    assert 0 < len(log._tail.between(log._tail.after, 10)) < 5  # some are, and some are not
     for after in range(12):
         read = partial(log.read, after=after, limit=100)
         assert [event.seq for event in await read()] == list(range(after + 1, 11))
         assert [event.content.name for event in await read()] == [f"hi-{seq - 1}" for seq in range(after + 1, 11)]
         assert [event.seq for event in await read(address="client-0")] == [s for s in range(1, 11, 2) if s > after]
         assert [event.seq for event in await read(names=Patterns(["hi-9"]))] == [10][: after < 10]
+    assert entries(log) == (indexed, indexed)
+    for number in range(10):
+        again = await append(log, id=f"{number}")
+        assert (again.seq, again.duplicate) == (number + 1, True)
+
+
+def entries(log: SqliteLog) -> tuple[int, int]:
+    """Count the entries in the indexes: of ids, and of what is for a client."""
+    (ids,), (addressed,) = log._writer.execute("SELECT count(*) FROM ids UNION ALL SELECT count(*) FROM addressed")
+    return ids, addressed
+
+
+async def test_entries_in_the_indexes_are_written_many_at_a_time(
+    reopen: Callable[[], Awaitable[SqliteLog]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexes, "EVERY", 10)
+    log = await reopen()
+    for number in range(9):
+        await append(log, context={"identifier": f"client-{number}"})
+    assert entries(log) == (0, 0)
+
+    await append(log)
+    assert log._indexes._running
+    await log._indexes._running
+
+    assert entries(log) == (10, 9)
+    assert log._indexes._fresh == {}
+
+
+async def test_a_restart_finds_what_has_no_entries_yet(
+    reopen: Callable[[], Awaitable[SqliteLog]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = await reopen()
+    for number in range(3):
+        await append(log, id=f"{number}", context={"identifier": "client-anna"})
+
+    log = await reopen()
+
+    assert entries(log) == (0, 0)
+    assert (await append(log, id="1")).duplicate
+    assert [event.seq for event in await log.read(after=1, limit=10, address="client-anna")] == [2, 3]
+    monkeypatch.setattr(indexes, "EVERY", 4)
+    await append(log, id="3")
+    assert log._indexes._running
+    await log._indexes._running
+    assert entries(log) == (4, 3)
+    log = await reopen()
+    assert log._indexes._fresh == {}
+    assert (await append(log, id="1")).duplicate
+
+
+async def test_entries_are_written_though_whoever_asked_for_them_has_gone(
+    reopen: Callable[[], Awaitable[SqliteLog]],
+) -> None:
+    log = await reopen()
+    await append(log)
+    asking = asyncio.create_task(log._indexes.catch_up())
+    await asyncio.sleep(0)
+    asking.cancel()
+    await append(log)
+
+    await log._indexes.catch_up()
+
+    assert entries(log) == (2, 0)
+
+
+async def test_what_was_trimmed_leaves_no_entries(reopen: Callable[[], Awaitable[SqliteLog]]) -> None:
+    log = await reopen()
+    for _ in range(5):
+        await append(log, context={"identifier": "client-anna"})
+
+    await log.trim(keep=2, since="")
+
+    assert entries(log) == (2, 2)
+
+
+async def test_entries_that_cannot_be_written_are_written_later_and_nobody_suffers(
+    reopen: Callable[[], Awaitable[SqliteLog]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(indexes, "EVERY", 1)
+    log = await reopen()
+    log._writer.execute("ALTER TABLE addressed RENAME TO elsewhere")
+    await append(log, id="1", context={"identifier": "client-anna"})
+    assert log._indexes._running
+    await log._indexes._running
+
+    assert "no entries in the log's indexes now: the log cannot be written: no such table: addressed" in caplog.text
+    assert log._writer.execute("SELECT count(*) FROM ids").fetchone() == (0,)  # all or none
+    assert (await append(log, id="1")).duplicate
+
+    log._writer.execute("ALTER TABLE elsewhere RENAME TO addressed")
+    for event_id in ("2", "3"):  # while the one is written the other may come too late
+        await append(log, id=event_id)
+        await log._indexes._running
+    assert entries(log) == (3, 1)
+
+
+async def test_what_is_committed_while_the_log_closes_writes_no_more_entries(
+    reopen: Callable[[], Awaitable[SqliteLog]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexes, "EVERY", 1)
+    log = await reopen()
+    appending = asyncio.create_task(append(log))
+    await asyncio.sleep(0)
+
+    log._indexes._closing = True
+    await appending
+
+    assert log._indexes._running is None
 
 
 class HeldAtCommit:

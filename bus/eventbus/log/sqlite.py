@@ -6,63 +6,37 @@ import asyncio
 import fcntl
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from functools import lru_cache, partial
-from itertools import chain
+from functools import partial
 from pathlib import Path
-from typing import IO, Any, NamedTuple, TypeVar
+from typing import IO, Any
 
-from msgspec import UNSET
-
-from ..event import Draft, Event, encode, place, timestamp
-from ..ids import id_of
+from ..event import Event, place, timestamp
 from ..patterns import EVERYTHING, OWN, Patterns
 from ..problems import Unavailable
-from . import READ_BYTES, TRIM_STEP, WINDOW, Appended, Entry, GroupKey, Publisher, take, wanted
+from . import READ_BYTES, TRIM_STEP, WINDOW, Appended, Entry, GroupKey, indexes, take, wanted
 from .checkpoints import WITHIN_COMMITS, Checkpoints
 from .commits import Committer
 from .head import Head
+from .indexes import Indexes
 from .reader import Reader
+from .rows import MOST_AT_ONCE, Row, insert, row_of
+from .schema import make_tables
 from .tail import Tail
 
-T = TypeVar("T")
-
-_VERSION = 3  # of the schema below
-_SCHEMA = """
-CREATE TABLE meta (epoch TEXT NOT NULL, trimmed INTEGER NOT NULL, probe BLOB);
-INSERT INTO meta (epoch, trimmed) VALUES (lower(hex(randomblob(8))), 0);
-CREATE TABLE events (
-    seq INTEGER PRIMARY KEY,                -- without a gap above what was trimmed
-    scope TEXT NOT NULL,
-    id TEXT NOT NULL,
-    name TEXT NOT NULL,
-    identifier TEXT,                        -- the context's, to find one client's events
-    time TEXT NOT NULL,
-    json BLOB NOT NULL                      -- the whole event, but for its seq
-);
-CREATE INDEX events_by_id ON events (scope, id, time);
-CREATE INDEX events_by_identifier ON events (identifier, seq) WHERE identifier IS NOT NULL;
-CREATE TABLE identities (
-    address TEXT PRIMARY KEY,
-    expires REAL NOT NULL,
-    lost INTEGER NOT NULL DEFAULT 0         -- the newest event for it that was trimmed
-) WITHOUT ROWID;
-CREATE INDEX identities_by_expiry ON identities (expires);
-CREATE TABLE group_places (service TEXT, name TEXT, place BLOB NOT NULL, PRIMARY KEY (service, name)) WITHOUT ROWID;
-PRAGMA user_version = 3;
-"""
-_SELECT = "SELECT seq, name, identifier, json FROM events WHERE seq > ? AND seq <= ?"
+_SELECT = "SELECT seq, name, events.identifier, json FROM events WHERE seq > ? AND seq <= ?"
+_SELECT_INDEXED = _SELECT.replace("FROM events", "FROM addressed CROSS JOIN events USING (seq)")
 
 _FORGET = """
 UPDATE identities
-SET lost = (SELECT max(seq) FROM events WHERE identifier = address AND seq <= :upto)
+SET lost = (SELECT max(seq) FROM addressed WHERE identifier = address AND seq <= :upto)
 WHERE address IN (SELECT identifier FROM events WHERE seq <= :upto)
 """
 _LOST = """
 SELECT max(
     coalesce((SELECT lost FROM identities WHERE address = ?), 0),
-    coalesce((SELECT max(seq) FROM events WHERE identifier = ? AND seq <= ?), 0)
+    coalesce((SELECT max(seq) FROM addressed WHERE identifier = ? AND seq <= ?), 0)
 )
 """
 _FORGET_IDENTITIES = """
@@ -78,21 +52,6 @@ BUSY_SECONDS = 5.0
 _PROBE = 1 << 20  # bytes
 _SCAN = 5_000
 """Positions that one search for names looks at, before others that read have their turn."""
-
-_MOST_AT_ONCE = 64
-"""Events that one statement takes; for each number there is one, which is prepared once."""
-
-
-class _Row(NamedTuple):
-    """An event that is to be stored; `is_new` if nobody can have used its id, as it was made here."""
-
-    scope: str
-    id: str
-    name: str
-    identifier: str | None
-    time: str
-    json: bytes
-    is_new: bool
 
 
 class SqliteLog:
@@ -117,8 +76,8 @@ class SqliteLog:
         with ExitStack() as opened:
             opened.enter_context(_lock(file))
             try:
-                self._writer = opened.enter_context(closing(_connect(file, statements=3 * _MOST_AT_ONCE)))
-                _make_tables(self._writer)
+                self._writer = opened.enter_context(closing(_connect(file, statements=3 * MOST_AT_ONCE)))
+                make_tables(self._writer)
                 _look_for_damage(self._writer)
                 # By now it is a log, not somebody else's file: only from here on is it changed.
                 self._writer.execute("PRAGMA journal_mode = WAL")
@@ -133,12 +92,15 @@ class SqliteLog:
                 checkpointer = opened.enter_context(closing(_open(_connect(file))))
                 self._head = Head(_newest(self._writer))
                 self._tail = Tail(self.head)
+                self._committer = Committer(
+                    self._writer, store=self._store, at_once=MOST_AT_ONCE, committed=self._committed
+                )
+                self._indexes = Indexes(self._writer, newest=self.head, commit=self._committer.commit)
             except sqlite3.Error as error:
                 raise OSError(_refusal(error)) from None
             self._opened = opened.pop_all()
         self._failing = False  # since an append could not be written
         self._forgetting = False  # identities, in the next commit
-        self._committer = Committer(self._writer, store=self._store, at_once=_MOST_AT_ONCE, committed=self._committed)
         self._checkpoints = Checkpoints(checkpointer, between_commits=self._committer.between_commits)
 
     @property
@@ -147,7 +109,7 @@ class SqliteLog:
 
     async def append(self, entries: Sequence[Entry]) -> list[Appended]:
         came = timestamp(time.time())
-        rows = [_row(draft, publisher, came) for draft, publisher in entries]
+        rows = [row_of(draft, publisher, came) for draft, publisher in entries]
         try:
             appended = await self._committer.append(rows)
         except Unavailable:
@@ -161,18 +123,28 @@ class SqliteLog:
     ) -> list[Event]:
         upto = self.head  # a commit can be read a moment before the head has moved
         start = max(after, min(self.trimmed, upto))
-        if start >= self._tail.after:
-            return take(wanted(self._tail.beyond(start), names, address), limit)
-        step = upto if names in (None, EVERYTHING) or address is not None else _SCAN
         events: list[Event] = []
         size = 0
         while start < upto and len(events) < limit and size < READ_BYTES:
-            end = min(start + step, upto)
-            found = await self._events.ask(_select, start, end, limit - len(events), names, address)
+            found, start = await self._read_some(start, upto, limit - len(events), names, address)
             events += found
             size += sum(len(event.json) for event in found)
-            start = end
         return events
+
+    async def _read_some(
+        self, after: int, upto: int, limit: int, names: Patterns | None, address: str | None
+    ) -> tuple[list[Event], int]:
+        """Read some of the events between two positions; return what is wanted of them, and where they end."""
+        if after >= self._tail.after:
+            return take(wanted(self._tail.between(after, upto), names, address), limit), upto
+        upto = min(upto, self._tail.after)
+        is_indexed = address is not None and after < self._indexes.upto
+        if is_indexed:
+            upto = min(upto, self._indexes.upto)
+        elif address is not None or names not in (None, EVERYTHING):
+            upto = min(upto, after + _SCAN)
+        query = _SELECT_INDEXED if is_indexed else _SELECT
+        return await self._events.ask(_select, query, after, upto, limit, names, address), upto
 
     async def wait_beyond(self, seq: int) -> None:
         await self._head.wait_beyond(seq)
@@ -187,19 +159,22 @@ class SqliteLog:
 
     async def trim(self, *, keep: int | None, since: str) -> bool:
         def trim(db: sqlite3.Connection) -> bool:
-            # Not above the head: what this commit adds may come to nothing yet.
-            end = max(self.trimmed, min(self.trimmed + TRIM_STEP, self.head))
+            # Not what this commit adds, which may come to nothing yet, nor what has no entries to be removed.
+            end = max(self.trimmed, min(self.trimmed + TRIM_STEP, self._indexes.upto))
             upto = _trim_end(db, self.trimmed, end, keep, since)
             count = upto - self.trimmed
             if count:
                 self.trimmed = upto  # said before it is so: who reads at the same time may miss these already
                 db.execute(_FORGET, {"upto": upto})
+                indexes.remove(db, upto=upto)
                 db.execute("DELETE FROM events WHERE seq <= ?", [upto])
                 db.execute("UPDATE meta SET trimmed = ?", [upto])
             return count == TRIM_STEP
 
         if self.head == self.trimmed:
             return False
+        if self._indexes.upto < min(self.trimmed + TRIM_STEP, self.head):
+            await self._indexes.catch_up()
         return await self._committer.commit(trim)
 
     async def group_place(self, group: GroupKey) -> bytes | None:
@@ -241,15 +216,17 @@ class SqliteLog:
 
     async def close(self) -> None:
         await self._checkpoints.close()
+        await self._indexes.close()
         await self._committer.close()
         await self._values.close()
         await self._events.close()
         await asyncio.to_thread(self._opened.close)  # the last to close makes a checkpoint, and the disk may be slow
 
-    def _store(self, db: sqlite3.Connection, rows: Sequence[_Row]) -> list[Appended]:
+    def _store(self, db: sqlite3.Connection, rows: Sequence[Row]) -> list[Appended]:
         """Give each event that is not a duplicate the next place, and write it there."""
         seq = self.head  # nothing else moves it while a commit is under way
-        known = _known(db, [row for row in rows if not row.is_new], since=timestamp(time.time() - self._window))
+        chosen = [row for row in rows if not row.is_new]
+        known = self._indexes.known(db, chosen, since=timestamp(time.time() - self._window))
         appended: list[Appended] = []
         placed: list[tuple[object, ...]] = []
         for row in rows:
@@ -261,25 +238,19 @@ class SqliteLog:
             known[key] = seq
             appended.append(Appended(id=row.id, seq=seq))
             placed.append((seq, *row[:-1]))
-        for some in _pieces(placed):
-            db.execute(_insert(len(some)), list(chain.from_iterable(some)))
+        insert(db, placed)
         return appended
 
-    def _committed(self, rows: Sequence[_Row], appended: Sequence[Appended]) -> None:
+    def _committed(self, rows: Sequence[Row], appended: Sequence[Appended]) -> None:
         self._tail.extend(
             Event(seq=each.seq, name=row.name, identifier=row.identifier, json=place(row.json, each.seq))
             for row, each in zip(rows, appended, strict=True)
             if not each.duplicate
         )
+        self._indexes.committed(rows, appended)
         self._checkpoints.committed(sum(len(row.json) for row in rows))
         newest = max((each.seq for each in appended), default=0)
         self._head.advance(newest)
-
-
-def _row(draft: Draft, publisher: Publisher, came: str) -> _Row:
-    event_id, identifier = id_of(draft), draft.context.get("identifier")
-    json = encode(draft, id=event_id, time=came, source=publisher.source)
-    return _Row(publisher.scope, event_id, draft.name, identifier, came, json, is_new=draft.id is UNSET)
 
 
 def _lock(file: Path) -> IO[str]:
@@ -314,15 +285,6 @@ def _open(db: sqlite3.Connection) -> sqlite3.Connection:
     """Have SQLite open its files: later there may be too many others open."""
     db.execute("SELECT epoch FROM meta").fetchone()
     return db
-
-
-def _make_tables(db: sqlite3.Connection) -> None:
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    if version == 0 and tables == 0:
-        db.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
-    elif version != _VERSION:
-        raise sqlite3.DatabaseError("this database is not a log of this version of the bus")
 
 
 def _look_for_damage(db: sqlite3.Connection) -> None:
@@ -369,42 +331,12 @@ def _trim_end(db: sqlite3.Connection, trimmed: int, end: int, keep: int | None, 
     return max(trimmed, old, min(surplus, end))
 
 
-def _known(db: sqlite3.Connection, rows: Sequence[_Row], *, since: str) -> dict[tuple[str, str], int]:
-    """Find of these scopes and ids those that are in the log already, and where."""
-    known: dict[tuple[str, str], int] = {}
-    for some in _pieces(rows):
-        keys = chain.from_iterable((row.scope, row.id) for row in some)
-        for scope, id_, seq in db.execute(_select_known(len(some)), [*keys, since]):
-            known[scope, id_] = min(seq, known.get((scope, id_), seq))
-    return known
-
-
-def _pieces(rows: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Part what one statement each shall take."""
-    return (rows[start : start + _MOST_AT_ONCE] for start in range(0, len(rows), _MOST_AT_ONCE))
-
-
-# One statement for many rows, as the interpreter's lock is let go and fought for again at each.
-@lru_cache
-def _insert(count: int) -> str:
-    values = ", ".join(["(?, ?, ?, ?, ?, ?, ?)"] * count)
-    return f"INSERT INTO events (seq, scope, id, name, identifier, time, json) VALUES {values}"  # noqa: S608
-
-
-@lru_cache
-def _select_known(count: int) -> str:
-    values = ", ".join(["(?, ?)"] * count)
-    asked = f"(VALUES {values}) CROSS JOIN events ON scope = column1 AND id = column2"
-    return f"SELECT scope, id, seq FROM {asked} WHERE time >= ?"  # noqa: S608
-
-
 def _select(
-    db: sqlite3.Connection, after: int, upto: int, limit: int, names: Patterns | None, address: str | None
+    db: sqlite3.Connection, query: str, after: int, upto: int, limit: int, names: Patterns | None, address: str | None
 ) -> list[Event]:
-    query = _SELECT
     values: list[int | str] = [after, upto]
     if address is not None:
-        query += " AND identifier = ?"
+        query += f" AND {'addressed' if query == _SELECT_INDEXED else 'events'}.identifier = ?"
         values.append(address)
     if names == EVERYTHING:
         query += f" AND name NOT GLOB '{OWN}*'"

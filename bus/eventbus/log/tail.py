@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from ..event import Event
 
@@ -35,6 +35,6 @@ class Tail:
             self.after = self._events[going - 1].seq
             del self._events[:going]
 
-    def beyond(self, seq: int) -> Iterator[Event]:
-        """Give the events after `seq`, which is `after` or larger."""
-        return iter(self._events[seq - self.after :])
+    def between(self, seq: int, upto: int) -> list[Event]:
+        """Return the events after `seq`, which is `after` or larger, up to another."""
+        return self._events[seq - self.after : upto - self.after]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, suppress
 
 from aiohttp import WSMessage, WSMsgType, web
 
@@ -101,8 +101,7 @@ class Connection:
         self._seat = seat
         self._socket = socket
         self.outlet = SocketOutlet(request.transport, request.writer.drain, send_buffer=api.settings.send_buffer)
-        self._subscribed = ExitStack()
-        self._known = False
+        self._delivery: AbstractContextManager[Membership | None] | None = None  # once it is known who is there
         self._membership: Membership | None = None
 
     async def run(self) -> None:
@@ -116,14 +115,14 @@ class Connection:
         self.outlet.hang_up()
 
     async def _obey_all(self) -> None:
+        messages = self._messages()
         try:
             async with asyncio.timeout(self._api.settings.identify_timeout) as until_known:
-                with self._subscribed:
-                    async for message in self._messages():
-                        end = until_known.when()
-                        until_known.reschedule(None)  # what the bus takes for its answer does not count
+                await self._obey_until_known(messages, until_known)
+            if self._delivery:  # nothing was awaited since the answer named a position, so no event slips through
+                with self._delivery as self._membership:
+                    async for message in messages:
                         await self._obey(message)
-                        until_known.reschedule(None if self._known else end)
         except TimeoutError:
             self.outlet.close(Close.NEVER_IDENTIFIED, "neither identified nor authenticated in time")
         except ConnectionError:
@@ -133,6 +132,15 @@ class Connection:
         except Exception:
             logger.exception("a defect of the bus, in a connection")
             self.outlet.failed()
+
+    async def _obey_until_known(self, messages: AsyncIterator[WSMessage], until_known: asyncio.Timeout) -> None:
+        async for message in messages:
+            end = until_known.when()
+            until_known.reschedule(None)  # what the bus takes for its answer does not count
+            await self._obey(message)
+            until_known.reschedule(end)
+            if self._delivery:
+                return
 
     async def _messages(self) -> AsyncIterator[WSMessage]:
         """Give what comes in; however fast that is, everybody else has a turn now and then."""
@@ -174,7 +182,7 @@ class Connection:
                 self._membership.nack(seq, delay=delay)
             case messages.Ack() | messages.Nack():
                 raise BadCommand(_action(command), "only a member of a group can say this; authenticate with a group")
-            case _ if self._known:
+            case _ if self._delivery:
                 raise BadCommand(_action(command), "this connection has said who it is; open another one")
             case messages.Identify():
                 admitted = await self._api.admission.identify(command, host=self._host)
@@ -192,10 +200,8 @@ class Connection:
             self.outlet.close(Close.WRONG_CREDENTIALS, "wrong credentials")
 
     def _let_in(self, admitted: Admitted) -> None:
-        """Answer, and deliver from that position on: nothing is awaited between, so no event can slip through."""
-        self._known = True
         self._answer(admitted.answer)
-        self._membership = self._subscribed.enter_context(admitted.join(self.outlet))
+        self._delivery = admitted.join(self.outlet)
 
     def _answer(self, answer: messages.Answer) -> None:
         self.outlet.write(text_frame(encode_answer(answer)))

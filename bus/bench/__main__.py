@@ -16,10 +16,10 @@ from . import servers
 from .machine import facts, open_many_files
 from .measures import LONG, PEERS, SHORT, Plan, measures, open_loop
 from .rounds import Results, Wrong, run_measure
-from .stored_logs import PUBLISHERS, WAITING, replays, storm
+from .stored_logs import GROWN_CLIENTS, PUBLISHERS, WAITING, growth, replays, storm
 from .tables import FOLDER, Table, aligned, named, open_table, table, titled
 
-OPEN, STORED = "open-loop", "stored"
+OPEN, STORED, GROWTH = "open-loop", "stored", "growth"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="How fast is the bus?")
-    names = [*measures(0, ()), OPEN, STORED]
+    names = [*measures(0, ()), OPEN, STORED, GROWTH]
     parser.add_argument("--full", action="store_true", help="longer, with more clients, and with stored events")
     parser.add_argument("--only", action="append", choices=names, help="one measure; may be repeated")
     parser.add_argument("--rounds", type=int, help="rounds of each measure")
@@ -115,6 +115,9 @@ def measure(
             storm(plan),
             f"{WAITING} events wait for each; one publisher goes on meanwhile",
         )
+    if plan.growing and (not only or GROWTH in only):
+        about = f"32 publishers; then {GROWN_CLIENTS} clients come back for {WAITING} of the oldest events each"
+        page.add("A log that grows; bus, SQLite NORMAL", growth(plan), about)
     return closed, opened
 
 

@@ -41,6 +41,7 @@ class Plan:
         rates: Events a second that the open loop offers.
         stored: Events that are replayed, and that a log holds when the bus starts. 0: neither is measured.
         returning: Clients that come back all at once.
+        growing: Events that a log holds whenever it is measured as it grows.
     """
 
     rounds: int
@@ -50,6 +51,7 @@ class Plan:
     rates: Sequence[int]
     stored: int = 0
     returning: int = 0
+    growing: Sequence[int] = ()
 
 
 def _deliver(title: str, publishers: int, services: int) -> Measure:
@@ -132,6 +134,7 @@ LONG = Plan(
     rates=(1000, 2000, 5000, 7500, 10000, 15000, 20000, 25000, 30000, 40000),
     stored=200_000,
     returning=10_000,
+    growing=(10_000, 100_000, 1_000_000, 10_000_000),
 )
 
 

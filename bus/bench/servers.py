@@ -114,6 +114,7 @@ def start(kind: Kind, folder: Path, without: str | None = None) -> Server:
         "EVENTBUS_SERVICES": str(services),
         "EVENTBUS_CLIENT_RATE": "0",
         "EVENTBUS_CLIENT_EVENTS": "*",
+        "EVENTBUS_RETENTION_EVENTS": "0",
         "EVENTBUS_MAX_CONNECTIONS": "200000",  # one host may have a tenth
     }
     passed = {name: os.environ[name] for name in ("PATH", "EVENTBUS_FAST_PATH") if name in os.environ}

@@ -15,6 +15,10 @@ from .servers import KINDS, Server, running
 from .tables import Table
 
 PUBLISHERS = 10
+GROWN_CLIENTS = 500
+"""Clients whose events are the oldest of a log that grows."""
+STEP = 1_000_000
+"""Events that it grows by at a time."""
 PAUSE = 0.5
 """Seconds within which clients come back: the protocol asks for that."""
 WAITING = 3
@@ -86,4 +90,25 @@ def storm(plan: Plan) -> Table:
             found = generate(clients.server, clients.load, plan)
         figures = [f"{found['seconds']:.2f}", *[f"{found[key]:.1f}" for key in ("p50_ms", "p99_ms", "p999_ms")]]
         rows.append([KINDS[name].title, f"{plan.returning:,}", *figures])
+    return rows
+
+
+def growth(plan: Plan) -> Table:
+    """Measure one log again and again while it grows: to publish, and to come back for the oldest events."""
+    rows = [["events", "published/s", "CPU µs/event", "all back after, s", "CPU µs/client"]]
+    with tempfile.TemporaryDirectory() as folder, running("normal", folder=Path(folder)) as server:
+        crowd = {"clients": GROWN_CLIENTS, "waiting": WAITING, "file": f"{folder}/clients.json", "pause": PAUSE}
+        generate(server, {"mode": "leave"} | crowd, plan)
+        there = 0  # what they wait for, and what is published while one measures, is little beside that
+        for events in plan.growing:
+            while there < events:
+                some = min(events - there, STEP)
+                generate(server, {"mode": "fill", "publishers": PUBLISHERS, "batch": 100, "stored": some}, plan)
+                there += some
+            published = generate(server, {"mode": "publish", "publishers": 32}, plan)
+            back = generate(server, {"mode": "return"} | crowd, plan)
+            a_client = back["server_cpu"] * back["seconds"] * 1e6 / GROWN_CLIENTS
+            figures = [f"{published['events_per_s']:,.0f}", f"{published['us_per_event']:.1f}"]
+            figures += [f"{back['seconds']:.2f}", f"{a_client:,.0f}"]
+            rows.append([f"{events:,}", *figures])
     return rows

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from bench import __main__ as bench
+from bench import stored_logs
 from bench.checker import Checker, Faults
 from bench.crowd import Crowd
 from bench.events import EVERYBODY, NOBODY, event
@@ -20,7 +21,7 @@ from bench.measures import SHORT, measures, open_loop
 from bench.rounds import Results, generate, run_measure
 from bench.servers import BUS, KINDS, installed, running
 from bench.stacks import bars, tree
-from bench.stored_logs import gone, stored
+from bench.stored_logs import gone, growth, stored
 from bench.tables import aligned, markdown, saturated, table
 from bench.wire import PING, TEXT, frame, split
 from bench.without import LEVERS
@@ -333,6 +334,16 @@ def test_a_log_is_filled_and_replayed_without_a_fault() -> None:
     assert log.filled["events_per_s"] > 0
     assert replayed["deliveries_per_s"] > 0
     assert not any(replayed["faults"].values())
+
+
+def test_a_log_is_measured_while_it_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stored_logs, "STEP", 1000)
+
+    [head, *rows] = growth(replace(TINY, growing=(2000, 4000)))
+
+    assert [row[0] for row in rows] == ["2,000", "4,000"]
+    assert all(len(row) == len(head) for row in rows)
+    assert all(float(figure.replace(",", "")) > 0 for row in rows for figure in row[1:])
 
 
 def test_clients_come_back_without_a_fault() -> None:

@@ -362,6 +362,26 @@ async def test_it_makes_no_difference_whether_an_event_is_in_memory_or_in_the_in
         assert (again.seq, again.duplicate) == (number + 1, True)
 
 
+async def test_of_what_is_in_memory_each_client_s_events_are_found_and_forgotten(
+    reopen: Callable[[], Awaitable[SqliteLog]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tail, "MAX_EVENTS", 5)
+    log = await reopen()
+    for number in range(12):
+        await append(log, context={"identifier": f"client-{number % 3}"} if number % 2 else {})
+
+    assert log._tail.after == 7
+    assert [event.seq for event in log._tail.between(7, 12, address="client-1")] == [8]
+    assert [event.seq for event in log._tail.between(8, 12, address="client-1")] == []
+    assert [event.seq for event in log._tail.between(7, 9, address="client-0")] == []
+    assert {client: len(events) for client, events in log._tail._of_client.items()} == {
+        None: 2,
+        "client-0": 1,
+        "client-1": 1,
+        "client-2": 1,
+    }
+
+
 def entries(log: SqliteLog) -> tuple[int, int]:
     """Count the entries in the indexes: of ids, and of what is for a client."""
     (ids,), (addressed,) = log._writer.execute("SELECT count(*) FROM ids UNION ALL SELECT count(*) FROM addressed")

@@ -164,7 +164,7 @@ def open_log(url: str, *, window: float = WINDOW) -> Log:
     raise ConfigError(f"EVENTBUS_LOG={url}: expected memory:, sqlite:PATH or sqlite:PATH?sync=normal")
 
 
-def wanted(events: Iterable[Event], names: Patterns | None, address: str | None) -> Iterable[Event]:
+def wanted(events: Iterable[Event], names: Patterns | None, address: str | None = None) -> Iterable[Event]:
     """Give those of the events that have one of these names, and are for this client."""
     if names is not None:
         events = (event for event in events if event.name in names)

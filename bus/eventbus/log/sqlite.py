@@ -91,11 +91,13 @@ class SqliteLog:
                 )
                 checkpointer = opened.enter_context(closing(_open(_connect(file))))
                 self._head = Head(_newest(self._writer))
-                self._tail = Tail(self.head)
                 self._committer = Committer(
                     self._writer, store=self._store, at_once=MOST_AT_ONCE, committed=self._committed
                 )
                 self._indexes = Indexes(self._writer, newest=self.head, commit=self._committer.commit)
+                self._tail = Tail(self._indexes.upto)  # what has no entries yet is found there
+                left_out = self._writer.execute(f"{_SELECT} ORDER BY seq", [self._indexes.upto, self.head])
+                self._tail.extend(map(_event, left_out))
             except sqlite3.Error as error:
                 raise OSError(_refusal(error)) from None
             self._opened = opened.pop_all()
@@ -136,14 +138,13 @@ class SqliteLog:
     ) -> tuple[list[Event], int]:
         """Read some of the events between two positions; return what is wanted of them, and where they end."""
         if after >= self._tail.after:
-            return take(wanted(self._tail.between(after, upto), names, address), limit), upto
-        upto = min(upto, self._tail.after)
-        is_indexed = address is not None and after < self._indexes.upto
-        if is_indexed:
-            upto = min(upto, self._indexes.upto)
-        elif address is not None or names not in (None, EVERYTHING):
-            upto = min(upto, after + _SCAN)
-        query = _SELECT_INDEXED if is_indexed else _SELECT
+            return take(wanted(self._tail.between(after, upto, address=address), names), limit), upto
+        if address is not None and after < self._indexes.upto:
+            query, upto = _SELECT_INDEXED, min(upto, self._indexes.upto)
+        else:
+            query, upto = _SELECT, min(upto, self._tail.after)
+            if address is not None or names not in (None, EVERYTHING):
+                upto = min(upto, after + _SCAN)
         return await self._events.ask(_select, query, after, upto, limit, names, address), upto
 
     async def wait_beyond(self, seq: int) -> None:

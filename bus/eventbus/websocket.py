@@ -101,7 +101,7 @@ class Connection:
         self._seat = seat
         self._socket = socket
         self.outlet = SocketOutlet(request.transport, request.writer.drain, send_buffer=api.settings.send_buffer)
-        self._delivery: AbstractContextManager[Membership | None] | None = None  # once it is known who is there
+        self._delivery: AbstractContextManager[Membership | None] | None = None  # begins once it is known who is there
         self._membership: Membership | None = None
 
     async def run(self) -> None:
@@ -115,13 +115,13 @@ class Connection:
         self.outlet.hang_up()
 
     async def _obey_all(self) -> None:
-        messages = self._messages()
+        incoming = self._messages()
         try:
             async with asyncio.timeout(self._api.settings.identify_timeout) as until_known:
-                await self._obey_until_known(messages, until_known)
+                await self._obey_until_known(incoming, until_known)
             if self._delivery:  # nothing was awaited since the answer named a position, so no event slips through
                 with self._delivery as self._membership:
-                    async for message in messages:
+                    async for message in incoming:
                         await self._obey(message)
         except TimeoutError:
             self.outlet.close(Close.NEVER_IDENTIFIED, "neither identified nor authenticated in time")
@@ -133,8 +133,8 @@ class Connection:
             logger.exception("a defect of the bus, in a connection")
             self.outlet.failed()
 
-    async def _obey_until_known(self, messages: AsyncIterator[WSMessage], until_known: asyncio.Timeout) -> None:
-        async for message in messages:
+    async def _obey_until_known(self, incoming: AsyncIterator[WSMessage], until_known: asyncio.Timeout) -> None:
+        async for message in incoming:
             end = until_known.when()
             until_known.reschedule(None)  # what the bus takes for its answer does not count
             await self._obey(message)

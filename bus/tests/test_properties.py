@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from eventbus.event import MAX_DEPTH, Draft, Event, _nesting, decode_draft, logged
 from eventbus.identities import address_of, new_token
-from eventbus.log import Log, Publisher, open_log, tail
+from eventbus.log import Log, Publisher, indexes, open_log, tail
 from eventbus.patterns import OWN, Patterns, matches
 from eventbus.problems import NotAnEvent, NotJson, Problem
 from eventbus.routing import Client, Service, receives
@@ -71,6 +71,65 @@ def opened(runner: asyncio.Runner, url: str) -> Iterator[Log]:
         log = open_log(url)
         yield log
     runner.run(log.close())
+
+
+clients = st.sampled_from(["client-a", "client-b", "client-c"])
+some_events = st.lists(
+    st.tuples(clients, st.none() | clients, st.none() | st.sampled_from("123")), min_size=1, max_size=6
+)
+steps = st.one_of(
+    st.tuples(st.just("append"), some_events),
+    st.tuples(st.just("trim"), st.integers(0, 10)),
+    st.tuples(st.just("restart"), st.none()),
+)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(steps, max_size=15), st.integers(0, 5), st.integers(1, 8))
+def test_a_log_in_a_file_says_what_one_in_memory_says(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, Any]], held: int, every: int
+) -> None:
+    url = f"sqlite:{tmp_path_factory.mktemp('log')}/events.db?sync=normal"
+
+    async def walk() -> None:
+        memory, file = open_log("memory:"), open_log(url)
+        for log in (memory, file):
+            await log.keep_identities(dict.fromkeys(["client-a", "client-b", "client-c"], 1e10), now=0)
+        for step, what in steps:
+            if step == "append":
+                entries = [
+                    (
+                        Draft(name="n", context={"identifier": to} if to else {}, id=chosen or msgspec.UNSET),
+                        Publisher(source="client", scope=by),
+                    )
+                    for by, to, chosen in what
+                ]
+                found = [await log.append(entries) for log in (memory, file)]
+                assert [(each.seq, each.duplicate) for each in found[0]] == [(e.seq, e.duplicate) for e in found[1]]
+            elif step == "trim":
+                for log in (memory, file):
+                    await log.trim(keep=what, since="")
+            else:
+                await file.close()
+                file = open_log(url)
+            assert await look_at(memory) == await look_at(file)
+        await file.close()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tail, "MAX_EVENTS", held)
+        patch.setattr(indexes, "EVERY", every)
+        asyncio.run(walk())
+
+
+async def look_at(log: Log) -> list[Any]:
+    """Ask a log all that can be asked, from some positions."""
+    seen: list[Any] = [log.head, log.trimmed]
+    for after in range(0, log.head + 2, 3):
+        for address in (None, "client-a", "client-b", "client-c"):
+            events = await log.read(after=after, limit=100, address=address)
+            lost = await log.has_lost(after=after, address=address)
+            seen.append((after, address, [event.seq for event in events], lost))
+    return seen
 
 
 @settings(deadline=None)

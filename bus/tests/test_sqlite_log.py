@@ -114,6 +114,20 @@ async def test_publishers_that_were_answered_share_the_next_commit_with_those_th
     assert len(inserts) <= 25  # and not 40, each half by itself
 
 
+async def test_whoever_is_alone_does_not_wait_for_others(
+    reopen: Callable[[], Awaitable[SqliteLog]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = await reopen()
+    turns: list[float] = []
+    sleep = asyncio.sleep
+    monkeypatch.setattr(asyncio, "sleep", lambda seconds: (turns.append(seconds), sleep(seconds))[1])
+
+    for _ in range(20):
+        await append(log)
+
+    assert len(turns) <= 20 * 3  # it asks again a turn or two after its answer
+
+
 async def test_identities_that_share_a_commit_forget_no_more_than_one_alone(
     reopen: Callable[[], Awaitable[SqliteLog]],
 ) -> None:
@@ -474,6 +488,21 @@ async def test_entries_that_cannot_be_written_are_written_later_and_nobody_suffe
         await append(log, id=event_id)
         await log._indexes._running
     assert entries(log) == (3, 1)
+
+
+async def test_entries_that_could_not_be_written_wait_for_more(
+    reopen: Callable[[], Awaitable[SqliteLog]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(indexes, "EVERY", 5)
+    log = await reopen()
+    log._writer.execute("ALTER TABLE addressed RENAME TO elsewhere")
+
+    for _ in range(14):
+        await append(log)
+        if log._indexes._running:
+            await log._indexes._running
+
+    assert len(caplog.messages) == 2  # after five and after ten, and not after each
 
 
 async def test_what_is_committed_while_the_log_closes_writes_no_more_entries(

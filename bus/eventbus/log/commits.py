@@ -17,10 +17,10 @@ Row = TypeVar("Row")
 Stored = TypeVar("Stored")
 
 TURNS = 8
-"""Turns of the event loop between two commits.
+"""Turns of the event loop between two commits, at most.
 
 Those whom the first has answered ask their next thing meanwhile, and share the second with those who waited. Without
-that, publishers part into two halves, and each pays for a commit of its own. Whoever is alone is not held up.
+that, publishers part into two halves, and each pays for a commit of its own.
 """
 
 
@@ -113,8 +113,10 @@ class Committer(Generic[Row, Stored]):
             except Exception:
                 for job in jobs:  # one of them may be at fault: it must not fail the others
                     await self._commit_alone(job)
+            everybody = len(jobs) + len(self._waiting)
             for _ in range(TURNS):
-                await asyncio.sleep(0)
+                if len(self._waiting) < everybody:
+                    await asyncio.sleep(0)
 
     async def _commit_alone(self, job: _Append[Row] | _Work) -> None:
         try:

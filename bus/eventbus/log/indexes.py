@@ -2,8 +2,7 @@
 
 An event goes to the end of its table, but its entries to the middle of two more, and SQLite writes whole pages: entries
 that are written with each event are most of what a commit writes. So those of a thousand events are written together,
-in the order of the index, where many share a page. Until then ids are known in memory, and whoever asks for a client's
-events reads through the few that are left.
+in the order of the index, where some share a page. Until then ids are known here, and a client's events in the `Tail`.
 """
 
 from __future__ import annotations
@@ -24,15 +23,18 @@ logger = logging.getLogger("eventbus")
 EVERY = 1024
 """Events that get their entries together."""
 
+MOST = 4 * EVERY
+"""Events that get theirs in one commit, where many are without."""
+
 # Whoever asked for entries may have gone before it heard that they are there: then they are written again.
 _WRITE = (
-    "INSERT OR IGNORE INTO ids SELECT scope, id, seq FROM events WHERE seq > :after AND seq <= :upto ORDER BY 1, 2, 3",
+    "INSERT OR IGNORE INTO ids SELECT id, scope, seq FROM events WHERE seq > :after AND seq <= :upto ORDER BY 1, 2, 3",
     "INSERT OR IGNORE INTO addressed SELECT identifier, seq FROM events"
     " WHERE seq > :after AND seq <= :upto AND identifier IS NOT NULL ORDER BY 1, 2",
     "UPDATE indexed SET upto = :upto",
 )
 _REMOVE = (
-    "DELETE FROM ids WHERE (scope, id, seq) IN (SELECT scope, id, seq FROM events WHERE seq <= :upto)",
+    "DELETE FROM ids WHERE (id, scope, seq) IN (SELECT id, scope, seq FROM events WHERE seq <= :upto)",
     "DELETE FROM addressed WHERE (identifier, seq) IN (SELECT identifier, seq FROM events WHERE seq <= :upto)",
 )
 
@@ -60,8 +62,11 @@ class Indexes:
     ) -> None:
         (self.upto,) = db.execute("SELECT upto FROM indexed").fetchone()
         left_out = db.execute("SELECT scope, id, seq, time FROM events WHERE seq > ? ORDER BY seq", [self.upto])
+        # Of each scope and id that has no entry yet: seq and time. The writer's thread looks into it as well, and never
+        # while a commit extends it; where events got their entries, another one takes its place.
         self._fresh = {(scope, id_): (seq, time) for scope, id_, seq, time in left_out}
         self._newest = newest
+        self._failed = 0  # the newest event when entries could not be written
         self._commit = commit
         self._one_at_a_time = asyncio.Lock()
         self._running: asyncio.Task[None] | None = None
@@ -73,7 +78,7 @@ class Indexes:
             if not each.duplicate:
                 self._fresh[row.scope, row.id] = each.seq, row.time
                 self._newest = each.seq
-        enough = self._newest - self.upto >= EVERY
+        enough = self._newest - max(self.upto, self._failed) >= EVERY
         if enough and not self._closing and (self._running is None or self._running.done()):
             self._running = asyncio.create_task(self._run())
 
@@ -86,22 +91,27 @@ class Indexes:
                 known[scope, id_] = min(seq, known.get((scope, id_), seq))
         for row in rows:
             seq, time = self._fresh.get((row.scope, row.id), (0, ""))
-            if seq and time >= since:
+            if time >= since:
                 known.setdefault((row.scope, row.id), seq)
         return known
 
     async def catch_up(self) -> None:
-        """Write the entries of all events that were stored until now.
+        """Write the entries of the events that were stored until now, or of the first of them.
 
         Raises:
             Unavailable: The database cannot be written.
         """
         async with self._one_at_a_time:
-            upto = self._newest
+            upto = min(self._newest, self.upto + MOST)
             if upto > self.upto:
-                await self._commit(partial(write, after=self.upto, upto=upto))
+                await self._commit(partial(_write, after=self.upto, upto=upto))
                 self.upto = upto
                 self._fresh = {key: place for key, place in self._fresh.items() if place[0] > upto}
+
+    def remove(self, db: sqlite3.Connection, *, upto: int) -> None:
+        """Remove the entries of the oldest events, which are about to go."""
+        for statement in _REMOVE:
+            db.execute(statement, {"upto": upto})
 
     async def close(self) -> None:
         """Finish what is under way; begin nothing more."""
@@ -112,20 +122,14 @@ class Indexes:
     async def _run(self) -> None:
         try:
             await self.catch_up()
-        except Unavailable as problem:  # such as a full disk: whoever publishes meets that, too
+        except Unavailable as problem:  # such as a full disk
+            self._failed = self._newest  # they wait for a while, as they take those with them that share their commit
             logger.error("no entries in the log's indexes now: %s", problem.detail)  # noqa: TRY400 - one line
 
 
-def write(db: sqlite3.Connection, *, after: int, upto: int) -> None:
-    """Write the entries of the events between two positions."""
+def _write(db: sqlite3.Connection, *, after: int, upto: int) -> None:
     for statement in _WRITE:
         db.execute(statement, {"after": after, "upto": upto})
-
-
-def remove(db: sqlite3.Connection, *, upto: int) -> None:
-    """Remove the entries of the oldest events, which are about to go."""
-    for statement in _REMOVE:
-        db.execute(statement, {"upto": upto})
 
 
 @lru_cache

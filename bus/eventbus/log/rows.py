@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import chain
 from typing import NamedTuple, TypeVar
 
 from msgspec import UNSET
@@ -39,10 +38,10 @@ def row_of(draft: Draft, publisher: Publisher, came: str) -> Row:
     return Row(publisher.scope, event_id, draft.name, identifier, came, json, draft.id is UNSET)
 
 
-def insert(db: sqlite3.Connection, placed: Sequence[tuple[object, ...]]) -> None:
+def insert(db: sqlite3.Connection, rows: Sequence[tuple[int, Row]]) -> None:
     """Write rows, each with its ``seq`` before it."""
-    for some in pieces(placed):
-        db.execute(_insert(len(some)), list(chain.from_iterable(some)))
+    for some in pieces(rows):
+        db.execute(_insert(len(some)), [value for seq, row in some for value in (seq, *row[:-1])])
 
 
 def pieces(rows: Sequence[T]) -> Iterator[Sequence[T]]:

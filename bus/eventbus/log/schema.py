@@ -20,7 +20,7 @@ CREATE TABLE events (
     json BLOB NOT NULL                      -- the whole event, but for its seq
 );
 -- Entries for the events, written many at a time: see `indexes`.
-CREATE TABLE ids (scope TEXT, id TEXT, seq INTEGER, PRIMARY KEY (scope, id, seq)) WITHOUT ROWID;
+CREATE TABLE ids (id TEXT, scope TEXT, seq INTEGER, PRIMARY KEY (id, scope, seq)) WITHOUT ROWID;
 CREATE TABLE addressed (identifier TEXT, seq INTEGER, PRIMARY KEY (identifier, seq)) WITHOUT ROWID;
 CREATE TABLE indexed (upto INTEGER NOT NULL);
 INSERT INTO indexed VALUES (0);             -- the newest event that has its entries

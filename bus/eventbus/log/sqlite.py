@@ -15,7 +15,7 @@ from typing import IO, Any
 from ..event import Event, place, timestamp
 from ..patterns import EVERYTHING, OWN, Patterns
 from ..problems import Unavailable
-from . import READ_BYTES, TRIM_STEP, WINDOW, Appended, Entry, GroupKey, indexes, take, wanted
+from . import READ_BYTES, TRIM_STEP, WINDOW, Appended, Entry, GroupKey, take, wanted
 from .checkpoints import WITHIN_COMMITS, Checkpoints
 from .commits import Committer
 from .head import Head
@@ -25,8 +25,8 @@ from .rows import MOST_AT_ONCE, Row, insert, row_of
 from .schema import make_tables
 from .tail import Tail
 
-_SELECT = "SELECT seq, name, events.identifier, json FROM events WHERE seq > ? AND seq <= ?"
-_SELECT_INDEXED = _SELECT.replace("FROM events", "FROM addressed CROSS JOIN events USING (seq)")
+_SELECT = "SELECT seq, name, identifier, json FROM events WHERE seq > ? AND seq <= ?"
+_SELECT_INDEXED = _SELECT.replace("FROM events", "FROM addressed CROSS JOIN events USING (identifier, seq)")
 
 _FORGET = """
 UPDATE identities
@@ -167,7 +167,7 @@ class SqliteLog:
             if count:
                 self.trimmed = upto  # said before it is so: who reads at the same time may miss these already
                 db.execute(_FORGET, {"upto": upto})
-                indexes.remove(db, upto=upto)
+                self._indexes.remove(db, upto=upto)
                 db.execute("DELETE FROM events WHERE seq <= ?", [upto])
                 db.execute("UPDATE meta SET trimmed = ?", [upto])
             return count == TRIM_STEP
@@ -229,7 +229,7 @@ class SqliteLog:
         chosen = [row for row in rows if not row.is_new]
         known = self._indexes.known(db, chosen, since=timestamp(time.time() - self._window))
         appended: list[Appended] = []
-        placed: list[tuple[object, ...]] = []
+        placed: list[tuple[int, Row]] = []
         for row in rows:
             key = row.scope, row.id
             if key in known:
@@ -238,7 +238,7 @@ class SqliteLog:
             seq += 1
             known[key] = seq
             appended.append(Appended(id=row.id, seq=seq))
-            placed.append((seq, *row[:-1]))
+            placed.append((seq, row))
         insert(db, placed)
         return appended
 
@@ -337,7 +337,7 @@ def _select(
 ) -> list[Event]:
     values: list[int | str] = [after, upto]
     if address is not None:
-        query += f" AND {'addressed' if query == _SELECT_INDEXED else 'events'}.identifier = ?"
+        query += " AND identifier = ?"
         values.append(address)
     if names == EVERYTHING:
         query += f" AND name NOT GLOB '{OWN}*'"

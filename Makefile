@@ -51,7 +51,7 @@ ratio: .venv/installed-test ## Compare the CPU that an event costs with what it 
 bench: .venv/installed-bench ## Measure how fast the bus is, beside a plain server, in about 3 minutes; see docs/performance.md.
 	@cd bus && exec ../$(BIN)/python -m bench $(OPTIONS)
 
-bench-full: .venv/installed-bench ## The same for about 20 minutes: longer, with more clients and a large log.
+bench-full: .venv/installed-bench ## The same for about 25 minutes: longer, with more clients and a large log.
 	@cd bus && exec ../$(BIN)/python -m bench --full $(OPTIONS)
 
 flames: .venv/installed-bench ## Draw where the bus's time goes under some loads; a minute.

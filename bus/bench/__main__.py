@@ -1,6 +1,6 @@
 """Measure the bus beside its yardsticks, print tables, and write them and charts into a folder.
 
-`python -m bench` takes about three minutes, `--full` about 20. The exit status is 1 if any delivery was wrong.
+`python -m bench` takes about three minutes, `--full` about 25. The exit status is 1 if any delivery was wrong.
 """
 
 from __future__ import annotations

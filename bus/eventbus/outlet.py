@@ -69,8 +69,11 @@ class SocketOutlet:
 
     @property
     def waiting(self) -> int:
-        """Bytes that wait to be sent."""
-        return self._transport.get_write_buffer_size() if self._transport is not None else 0
+        """Bytes that wait to be sent; none once the connection is ending."""
+        # asyncio's transport over TLS cannot be asked any more once it was closed twice, as by aiohttp and by us.
+        if self._transport is None or self._transport.is_closing():
+            return 0
+        return self._transport.get_write_buffer_size()
 
     @property
     def full(self) -> bool:

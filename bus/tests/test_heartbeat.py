@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import ssl
+from asyncio.sslproto import SSLProtocol
 from typing import Any
 
 import pytest
@@ -10,6 +13,7 @@ from bus_under_test import PATIENCE, Bus, StartBus
 from eventbus.config import Settings
 from eventbus.heartbeat import MISSED_BEATS, Pulse
 from eventbus.log.memory import MemoryLog
+from eventbus.outlet import SocketOutlet
 
 
 @pytest.fixture
@@ -111,3 +115,16 @@ async def _hear_but_for_pings(ws: Any, command: dict[str, str]) -> str:
     while (message := await ws.receive(timeout=PATIENCE)).type is not WSMsgType.TEXT:
         await ws.pong(message.data)
     return str(message.json()["action"])
+
+
+async def test_a_connection_over_tls_that_is_ending_can_be_asked_what_waits() -> None:
+    over_tls = SSLProtocol(asyncio.get_running_loop(), asyncio.Protocol(), ssl.create_default_context(), None)
+    transport = over_tls._get_app_transport()
+    outlet = SocketOutlet(transport, drain=lambda: asyncio.sleep(0), send_buffer=1000)
+    transport.close()
+    transport.close()  # now asyncio's own transport does not know any more
+
+    outlet.beat()
+
+    assert outlet.waiting == 0
+    assert not outlet.full

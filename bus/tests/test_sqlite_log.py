@@ -457,6 +457,23 @@ async def test_entries_are_written_though_whoever_asked_for_them_has_gone(
     assert entries(log) == (2, 0)
 
 
+async def test_however_many_events_are_without_entries_one_commit_writes_a_bounded_number(
+    reopen: Callable[[], Awaitable[SqliteLog]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexes, "MOST", 3)
+    log = await reopen()
+    for number in range(7):
+        await append(log, id=f"{number}")
+
+    written = []
+    for _ in range(3):
+        await log._indexes.catch_up()
+        written.append(entries(log)[0])
+
+    assert written == [3, 6, 7]
+    assert (await append(log, id="6")).duplicate
+
+
 async def test_what_was_trimmed_leaves_no_entries(reopen: Callable[[], Awaitable[SqliteLog]]) -> None:
     log = await reopen()
     for _ in range(5):

@@ -118,8 +118,9 @@ class GroupDelivery:
         while True:
             try:
                 self._changed.clear()
-                if not (await self._redeliver() or await self._deliver_new()):
-                    await self._something_to_do()
+                now = self._clock()
+                if not (await self._redeliver(now=now) or await self._deliver_new()):
+                    await self._something_to_do(since=now)
             except Unavailable as problem:
                 logger.error("group %s of %r waits: %s", self.key[1], self.key[0], problem.detail)  # noqa: TRY400
                 await asyncio.sleep(RETRY_READING)
@@ -129,12 +130,13 @@ class GroupDelivery:
                     outlet.failed()
                 await asyncio.sleep(RETRY_READING)
 
-    async def _something_to_do(self) -> None:
+    async def _something_to_do(self, *, since: float) -> None:
+        """Wait until something changes, or until what was not due at the last look, `since`, is."""
         for member, outlet in self._outlets.items():
             # The task stays until it is done: a wait that is cancelled may spoil later ones for the same socket.
             if member.room > 0 and outlet.full and member not in self._draining:
                 self._draining[member] = asyncio.create_task(self._wake_when_drained(member, outlet))
-        until = self._group.next_time(now=self._clock())
+        until = self._group.next_time(now=since)
         seconds = None if until is None else max(0.0, until - self._clock())
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -150,10 +152,10 @@ class GroupDelivery:
         finally:
             self._draining.pop(member, None)
 
-    async def _redeliver(self) -> bool:
+    async def _redeliver(self, *, now: float) -> bool:
         """Hand out, again, the event that has been due longest; tell whether that was possible."""
-        self._group.take_back(now=self._clock())
-        seq = self._group.next_due(now=self._clock())
+        self._group.take_back(now=now)
+        seq = self._group.next_due(now=now)
         if seq is None or self._choose() is None:
             return False
         events = await self._log.read(after=seq - 1, limit=1)

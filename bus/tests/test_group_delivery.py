@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bus_under_test import Bus, Socket, StartBus, StartProcess, payloads
+from bus_under_test import PATIENCE, Bus, Socket, StartBus, StartProcess, payloads
 from eventbus.config import Settings
 from eventbus.event import Draft, Event
 from eventbus.group_delivery import GroupDelivery, Groups
@@ -23,6 +24,7 @@ from eventbus.problems import Unavailable
 
 SERVICE = {"action": "authenticate", "credentials": "the-service"}
 QUICK = Settings(ack_wait=0.2)
+A_LOOK = 1e-6  # seconds that pass when somebody looks at the clock
 
 
 @pytest.fixture
@@ -177,12 +179,21 @@ class FullOutlet:
         self.full = True
         self.asked = 0  # how often somebody waited for it
         self.written: list[bytes] = []
+        self._wrote = asyncio.Event()
         self._drained: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if parts:
             self._drained.set_result(None)
 
     def write(self, frames: bytes) -> None:
         self.written += payloads(frames)
+        self._wrote.set()
+
+    async def has_written(self, count: int) -> None:
+        """Wait until it was given so many frames."""
+        async with asyncio.timeout(PATIENCE):
+            while len(self.written) < count:
+                self._wrote.clear()
+                await self._wrote.wait()
 
     async def drained(self) -> None:
         self.asked += 1
@@ -260,6 +271,21 @@ async def turns() -> None:
     """Let every task do what it can do now."""
     for _ in range(50):
         await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("looks", range(12))
+async def test_what_becomes_due_while_the_group_looks_for_something_to_do_comes_again(looks: int) -> None:
+    log = MemoryLog()
+    await log.append([(Draft(name="job"), Publisher(source="s", scope="s"))])
+    times = itertools.count(step=A_LOOK)  # goes on with each look at the clock
+    groups = Groups(log, ack_wait=30, max_deliveries=5, clock=lambda: next(times))
+    outlet = FullOutlet()
+    outlet.drain()
+    with (await groups.create(("s", "g"), after=0)).joined(outlet, names=EVERYTHING, prefetch=1) as membership:
+        await turns()
+        membership.nack(1, delay=looks * A_LOOK)
+
+        await outlet.has_written(2)
 
 
 class SlowLog(MemoryLog):

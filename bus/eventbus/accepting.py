@@ -22,8 +22,11 @@ GOODBYE = 1.0
 READ_AT_ONCE = 64 * 1024  # bytes
 
 
-Switch = Callable[[asyncio.Protocol], None]
-"""Lets another protocol speak with the other side of a connection from now on."""
+def switch(transport: asyncio.Transport, protocol: asyncio.Protocol) -> None:
+    """Let another protocol speak with the other side of an accepted connection from now on."""
+    connection = transport.get_protocol()
+    assert isinstance(connection, _Connection)  # noqa: S101 - else it was not accepted here
+    connection.go_on_with(protocol)
 
 
 class Acceptor:
@@ -36,7 +39,7 @@ class Acceptor:
     """
 
     def __init__(
-        self, protocol: Callable[[Switch], asyncio.Protocol], *, most: int, proxies: Collection[Network] = ()
+        self, protocol: Callable[[], asyncio.Protocol], *, most: int, proxies: Collection[Network] = ()
     ) -> None:
         self.protocol = protocol
         # One for all connections: what arrives is taken out at once. asyncio would get a quarter of a MiB from the
@@ -97,10 +100,10 @@ class _Connection(asyncio.BufferedProtocol):
             asyncio.get_running_loop().call_later(GOODBYE, transport.abort)
             return
         self._silent = asyncio.get_running_loop().call_later(FIRST_WORD, transport.abort)
-        self.go_on_with(self._acceptor.protocol(self.go_on_with))
+        self.go_on_with(self._acceptor.protocol())
 
     def go_on_with(self, protocol: asyncio.Protocol) -> None:
-        """See `Switch`."""
+        """Hand on to another one."""
         self._protocol = protocol
         protocol.connection_made(self._transport)
 

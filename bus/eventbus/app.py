@@ -9,7 +9,6 @@ from typing import cast
 
 from aiohttp import web
 
-from .accepting import Switch
 from .admission import Admission
 from .config import Settings
 from .cors import Cors
@@ -93,7 +92,7 @@ def create_app(*, log: Log, services: Services | None = None, settings: Settings
     return app
 
 
-def protocol_of(runner: web.AppRunner) -> Callable[[Switch], asyncio.Protocol]:
+def protocol_of(runner: web.AppRunner) -> Callable[[], asyncio.Protocol]:
     """Return what makes the protocol that speaks with the other side of a connection to a runner's app."""
     server = cast(web.Server, runner.server)
-    return runner.app[FAST_PATH].before(server) if FAST_PATH in runner.app else lambda _: server()
+    return runner.app[FAST_PATH].before(server) if FAST_PATH in runner.app else server

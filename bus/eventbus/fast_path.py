@@ -21,7 +21,7 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import SERVER_SOFTWARE, HttpProcessingError, HttpRequestParser, HttpVersion11
 from aiohttp.tcp_helpers import tcp_keepalive
 
-from .accepting import Switch
+from .accepting import switch
 from .config import Settings
 from .cors import Cors
 from .forwarded import sending_host
@@ -73,9 +73,9 @@ class FastPath:
         self._max_body = settings.max_body
         self._heads: dict[bytes, _Head | None] = {}
 
-    def before(self, server: web.Server) -> Callable[[Switch], asyncio.Protocol]:
+    def before(self, server: web.Server) -> Callable[[], asyncio.Protocol]:
         """Return what makes the protocol of a connection: ours, and aiohttp's for everything else."""
-        return lambda switch: _PlainRequests(self, switch, server)
+        return lambda: _PlainRequests(self, server)
 
     def head(self, block: bytes) -> _Head | None:
         """Tell what a request's head says, up to and with its empty line; None if it is not plain."""
@@ -134,9 +134,8 @@ class _PlainRequests(asyncio.Protocol):
     One request is answered at a time, as aiohttp does it; what comes meanwhile waits.
     """
 
-    def __init__(self, path: FastPath, switch: Switch, server: web.Server) -> None:
+    def __init__(self, path: FastPath, server: web.Server) -> None:
         self._path = path
-        self._switch_to = switch
         self._server = server
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
@@ -224,7 +223,7 @@ class _PlainRequests(asyncio.Protocol):
         self._leave()
         if not self._transport.is_closing():
             handler = self._server()
-            self._switch_to(handler)
+            switch(self._transport, handler)
             self._transport.resume_reading()
             handler.data_received(data)  # last: it may pause reading, and must not be overruled
 

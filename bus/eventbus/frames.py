@@ -24,7 +24,7 @@ def text_frame(payload: bytes) -> bytes:
     return _frame(0x1, payload)
 
 
-def close_frame(code: Close, reason: str) -> bytes:
+def close_frame(code: int, reason: str) -> bytes:
     """Make the last frame (5.5.1); the reason is shorter than 124 bytes."""
     return _frame(0x8, struct.pack("!H", code) + reason.encode())
 

@@ -39,7 +39,7 @@ class SocketOutlet:
     """One WebSocket, seen from the side that writes. Nothing here waits for the other side, but `drained`.
 
     Args:
-        transport: The connection; none if it has gone already.
+        transport: The connection.
         drain: Returns once the transport takes more; raises ConnectionError when the other side has gone.
         send_buffer: Bytes; when more wait to be sent, it is full.
 
@@ -47,9 +47,7 @@ class SocketOutlet:
         parting: Whether this is a goodbye: nothing more is sent.
     """
 
-    def __init__(
-        self, transport: asyncio.Transport | None, drain: Callable[[], Awaitable[None]], *, send_buffer: int
-    ) -> None:
+    def __init__(self, transport: asyncio.Transport, drain: Callable[[], Awaitable[None]], *, send_buffer: int) -> None:
         self._transport = transport
         self._drain = drain
         self._send_buffer = send_buffer
@@ -64,14 +62,13 @@ class SocketOutlet:
         self._set_limit()
 
     def _set_limit(self) -> None:
-        if self._transport is not None:
-            self._transport.set_write_buffer_limits(high=self._send_buffer)
+        self._transport.set_write_buffer_limits(high=self._send_buffer)
 
     @property
     def waiting(self) -> int:
         """Bytes that wait to be sent; none once the connection is ending."""
-        # asyncio's transport over TLS cannot be asked any more once it was closed twice, as by aiohttp and by us.
-        if self._transport is None or self._transport.is_closing():
+        # asyncio's transport over TLS cannot be asked any more once it was closed twice, as by both sides.
+        if self._transport.is_closing():
             return 0
         return self._transport.get_write_buffer_size()
 
@@ -82,7 +79,7 @@ class SocketOutlet:
 
     def write(self, frames: bytes) -> None:
         """Send one frame or more."""
-        if self._transport is not None and not self._transport.is_closing() and not self.parting:
+        if not self._transport.is_closing() and not self.parting:
             self._written += len(frames)
             self._transport.write(frames)
 
@@ -92,18 +89,17 @@ class SocketOutlet:
         if self.parting:
             raise ConnectionResetError
 
-    def close(self, code: Close, reason: str = "") -> None:
+    def close(self, code: int, reason: str = "") -> None:
         """Say goodbye; a connection whose other side does not answer in a moment is cut."""
         # Nothing is waited for here: one frozen peer would hold up everything.
-        if self._transport is not None and not self.parting:
+        if not self.parting:
             self.write(close_frame(code, reason))
             self.parting = True
             asyncio.get_running_loop().call_later(CLOSING, self._transport.abort)
 
     def hang_up(self) -> None:
         """End the connection: all has been said."""
-        if self._transport is not None:
-            self._transport.close()
+        self._transport.close()
 
     def overtaken(self) -> None:
         """Say goodbye: what this subscriber had not got yet is gone. It is told how much when it comes back."""

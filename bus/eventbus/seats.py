@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from .problems import Unavailable
@@ -49,9 +47,8 @@ class Seats:
         self._services = 0
         self._strangers: Counter[str] = Counter()  # of each host
 
-    @contextmanager
-    def taken(self, host: str, *, service: bool) -> Iterator[Seat]:
-        """Keep a seat until the block is left.
+    def take(self, host: str, *, service: bool) -> Seat:
+        """Take a seat.
 
         Raises:
             Unavailable: There is none.
@@ -63,10 +60,11 @@ class Seats:
             raise Unavailable(f"your host has {self._of_a_host} connections, as many as it may; close some")
         seat = Seat(host, service)
         self._count(seat, 1)
-        try:
-            yield seat
-        finally:
-            self._count(seat, -1)
+        return seat
+
+    def leave(self, seat: Seat) -> None:
+        """Give it back."""
+        self._count(seat, -1)
 
     def give_to_service(self, seat: Seat) -> None:
         """Whoever sits there has shown that it is a service."""

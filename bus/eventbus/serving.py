@@ -16,7 +16,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from .accepting import FIRST_WORD, GOODBYE, Acceptor, Switch
+from .accepting import FIRST_WORD, GOODBYE, Acceptor
 from .config import Settings
 from .listening import BACKLOG
 from .seats import share_of_a_host
@@ -56,7 +56,7 @@ def create_runner(app: web.Application) -> web.AppRunner:
 
 
 async def serve(
-    protocol: Callable[[Switch], asyncio.Protocol],
+    protocol: Callable[[], asyncio.Protocol],
     sockets: Iterable[socket],
     *,
     settings: Settings,

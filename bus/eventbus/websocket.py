@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 
 from aiohttp import WSMessage, WSMsgType, web
 
@@ -18,13 +18,13 @@ from .group_delivery import Membership
 from .incoming import sender
 from .messages import BadCommand, NotACommand, NotAuthenticated, decode_command, encode_answer
 from .outlet import CLOSING, SocketOutlet
-from .problems import BadParameter, Unavailable
+from .problems import Unavailable
 from .seats import Seat, Seats
+from .upgrade import WebSocketProtocol, upgrade
 
 logger = logging.getLogger("eventbus")
 
 MAX_COMMAND = 64 * 1024  # bytes
-MESSAGES_AT_ONCE = 50
 
 
 class WebSocketApi:
@@ -41,29 +41,34 @@ class WebSocketApi:
         self.settings = settings
         self._cors = cors
         self.seats = Seats(settings.max_connections)
-        self._connections: dict[Connection, asyncio.Task[None] | None] = {}
+        self._connections: dict[Connection, asyncio.Task[None]] = {}
         self._draining = False
 
     async def connect(self, request: web.Request) -> web.StreamResponse:
-        """GET /ws: speak with the other side until one of both hangs up."""
+        """GET /ws: shake hands, and speak with the other side until one of both hangs up, which is not waited for."""
         self._cors.check(request.headers)
+        await request.writer.drain()  # from here on nothing is awaited: it belongs to aiohttp, or to us
         if self._draining:
             raise Unavailable("the bus is stopping; connect again")
-        socket = web.WebSocketResponse(compress=False, max_msg_size=MAX_COMMAND, autoping=False, autoclose=False)
         host = sender(request, trusted_proxies=self.settings.trusted_proxies)
         authorization = request.headers.getall("Authorization", [])
-        with self.seats.taken(host, service=self.admission.knows(authorization)) as seat:
-            try:
-                await socket.prepare(request)
-            except (ValueError, web.HTTPBadRequest):  # such as a key that is not ASCII
-                raise BadParameter("here one speaks WebSocket; this is no handshake (RFC 6455, 4.1)") from None
-            connection = Connection(self, request, socket, host, seat)
-            self._connections[connection] = asyncio.current_task()
-            try:
-                await connection.run()
-            finally:
-                del self._connections[connection]
-        return socket
+        seat = self.seats.take(host, service=self.admission.knows(authorization))
+        protocol = WebSocketProtocol(max_size=MAX_COMMAND)
+        try:
+            transport = upgrade(request, protocol)
+        except Exception:
+            self.seats.leave(seat)
+            raise
+        connection = Connection(self, transport, protocol, host, seat)
+        self._connections[connection] = asyncio.create_task(self._run(connection, seat))
+        return web.Response()  # to nobody: what there is to say was said
+
+    async def _run(self, connection: Connection, seat: Seat) -> None:
+        try:
+            await connection.run()
+        finally:
+            del self._connections[connection]
+            self.seats.leave(seat)
 
     async def keep_beating(self) -> None:
         """Ask everybody for a sign of life, for ever, and cut off those who give none."""
@@ -77,9 +82,8 @@ class WebSocketApi:
         self._draining = True
         for connection in self._connections:
             connection.outlet.close(Close.RESTART, "the bus is stopping")
-        tasks = [task for task in self._connections.values() if task]
-        if tasks:
-            await asyncio.wait(tasks, timeout=CLOSING)
+        if self._connections:
+            await asyncio.wait(self._connections.values(), timeout=CLOSING)
 
 
 class Connection:
@@ -87,20 +91,20 @@ class Connection:
 
     Args:
         api: The parts it works with.
-        request: The handshake.
-        socket: Its WebSocket, open.
+        transport: What is sent goes there.
+        protocol: What comes is read there.
         host: Where the other side is.
         seat: Where it sits.
     """
 
     def __init__(
-        self, api: WebSocketApi, request: web.Request, socket: web.WebSocketResponse, host: str, seat: Seat
+        self, api: WebSocketApi, transport: asyncio.Transport, protocol: WebSocketProtocol, host: str, seat: Seat
     ) -> None:
         self._api = api
         self._host = host
         self._seat = seat
-        self._socket = socket
-        self.outlet = SocketOutlet(request.transport, request.writer.drain, send_buffer=api.settings.send_buffer)
+        self._protocol = protocol
+        self.outlet = SocketOutlet(transport, protocol.drained, send_buffer=api.settings.send_buffer)
         self._delivery: AbstractContextManager[Membership | None] | None = None  # begins once it is known who is there
         self._membership: Membership | None = None
 
@@ -109,13 +113,12 @@ class Connection:
         await self._obey_all()
         # One who hung up is answered; one who was told to go is heard out, so that it reads why.
         self.outlet.close(Close.NORMAL)
-        with suppress(ConnectionError):
-            async for _ in self._messages():
-                pass
+        async for _ in self._protocol.messages():
+            pass
         self.outlet.hang_up()
 
     async def _obey_all(self) -> None:
-        incoming = self._messages()
+        incoming = self._protocol.messages()
         try:
             async with asyncio.timeout(self._api.settings.identify_timeout) as until_known:
                 await self._obey_until_known(incoming, until_known)
@@ -142,15 +145,6 @@ class Connection:
             if self._delivery:
                 return
 
-    async def _messages(self) -> AsyncIterator[WSMessage]:
-        """Give what comes in; however fast that is, everybody else has a turn now and then."""
-        count = 0
-        async for message in self._socket:
-            yield message
-            count += 1
-            if count % MESSAGES_AT_ONCE == 0:
-                await asyncio.sleep(0)
-
     async def _obey(self, message: WSMessage) -> None:
         if self.outlet.parting:
             return
@@ -161,8 +155,10 @@ class Connection:
         elif message.type is WSMsgType.BINARY:
             self._answer(messages.CommandError(action=None, error="expected text, got binary"))
             self.outlet.close(Close.UNSUPPORTED, "text only")
-        elif message.type is WSMsgType.TEXT:  # the rest are errors, which aiohttp has closed the connection for
+        elif message.type is WSMsgType.TEXT:
             await self._obey_text(message.data)
+        elif message.type is WSMsgType.ERROR:
+            self.outlet.close(message.data.code, "this breaks RFC 6455")
 
     async def _obey_text(self, text: str) -> None:
         try:

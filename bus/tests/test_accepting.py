@@ -32,7 +32,7 @@ class Echo(asyncio.Protocol):
 @pytest.fixture
 async def connect() -> AsyncIterator[Connect]:
     """Connect to a server that echoes, and takes two connections of a host."""
-    server = await asyncio.get_running_loop().create_server(Acceptor(lambda _: Echo(), most=2), "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(Acceptor(lambda: Echo(), most=2), "127.0.0.1", 0)
     opened: list[StreamWriter] = []
 
     async def connect() -> tuple[StreamReader, StreamWriter]:
@@ -91,7 +91,7 @@ async def _has_room(connect: Connect) -> bool:
 
 
 def test_a_trusted_proxy_may_have_any_number() -> None:
-    acceptor = Acceptor(lambda _: Echo(), most=1, proxies=[ip_network("10.0.0.0/8")])
+    acceptor = Acceptor(lambda: Echo(), most=1, proxies=[ip_network("10.0.0.0/8")])
 
     for _ in range(3):
         acceptor.take("10.1.2.3")

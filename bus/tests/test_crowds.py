@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Mapping
-from contextlib import AsyncExitStack, ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,33 +21,43 @@ from eventbus.seats import Seat, Seats
 from machine import untested
 
 
+@contextmanager
+def taken(seats: Seats, host: str, *, service: bool) -> Iterator[Seat]:
+    """Sit there until the block is left."""
+    seat = seats.take(host, service=service)
+    try:
+        yield seat
+    finally:
+        seats.leave(seat)
+
+
 def test_a_host_has_its_share_of_the_seats_and_no_more() -> None:
     seats = Seats(10_000)
-    with ExitStack() as taken:
+    with ExitStack() as all_taken:
         for _ in range(1_000):
-            taken.enter_context(seats.taken("192.0.2.1", service=False))
+            all_taken.enter_context(taken(seats, "192.0.2.1", service=False))
 
         with (
             pytest.raises(Unavailable, match="your host has 1000 connections"),
-            seats.taken("192.0.2.1", service=False),
+            taken(seats, "192.0.2.1", service=False),
         ):
             pass
-        with seats.taken("192.0.2.2", service=False):
+        with taken(seats, "192.0.2.2", service=False):
             pass
-    with seats.taken("192.0.2.1", service=False):
+    with taken(seats, "192.0.2.1", service=False):
         pass
 
 
-def sit(seats: Seats, taken: ExitStack, count: int, *, service: bool = False) -> Seat:
+def sit(seats: Seats, all_taken: ExitStack, count: int, *, service: bool = False) -> Seat:
     """Take seats, each from another host; return the last one."""
     for number in range(count):
-        seat = taken.enter_context(seats.taken(f"{service} {number}", service=service))
+        seat = all_taken.enter_context(taken(seats, f"{service} {number}", service=service))
     return seat
 
 
 def is_room(seats: Seats, *, service: bool) -> bool:
     try:
-        with seats.taken("one more", service=service):
+        with taken(seats, "one more", service=service):
             return True
     except Unavailable:
         return False
@@ -56,27 +66,27 @@ def is_room(seats: Seats, *, service: bool) -> bool:
 @pytest.mark.parametrize("services", [0, 5, 10, 50, 99])
 def test_only_services_keep_services_out(services: int) -> None:
     seats = Seats(100)
-    with ExitStack() as taken:
-        sit(seats, taken, min(90, 100 - services))
+    with ExitStack() as all_taken:
+        sit(seats, all_taken, min(90, 100 - services))
         if services:
-            sit(seats, taken, services, service=True)
+            sit(seats, all_taken, services, service=True)
 
         assert not is_room(seats, service=False)
         assert is_room(seats, service=True)
-        sit(seats, taken, 100 - services, service=True)
+        sit(seats, all_taken, 100 - services, service=True)
         assert not is_room(seats, service=True)
     assert is_room(seats, service=False)
 
 
 def test_who_shows_later_that_it_is_a_service_makes_room_for_a_stranger() -> None:
     seats = Seats(10)
-    with ExitStack() as taken:
-        seat = sit(seats, taken, 9)
+    with ExitStack() as all_taken:
+        seat = sit(seats, all_taken, 9)
         assert not is_room(seats, service=False)
         seats.give_to_service(seat)
         assert is_room(seats, service=False)
-    with ExitStack() as taken:
-        sit(seats, taken, 10, service=True)  # as all have left
+    with ExitStack() as all_taken:
+        sit(seats, all_taken, 10, service=True)  # as all have left
 
 
 async def test_a_service_comes_in_where_strangers_have_all_the_seats(start: StartBus) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
-from weakref import WeakSet
+from typing import Any
+from weakref import WeakSet, ref
 
 import pytest
 from aiohttp import web
 from bus_under_test import Bus
-from eventbus import garbage
+from eventbus import garbage, websocket
 from eventbus.garbage import Garbage
+from eventbus.upgrade import WebSocketProtocol
 
 
 @pytest.mark.parametrize(("living", "ended"), [(0, 250), (999, 250), (5000, 1250)])
@@ -30,11 +33,14 @@ async def test_what_connections_left_behind_is_gone_when_enough_have_ended(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(garbage, "AT_LEAST", 20)
-    sockets = WeakSet[web.WebSocketResponse]()
-    made = web.WebSocketResponse.__init__
-    monkeypatch.setattr(
-        web.WebSocketResponse, "__init__", lambda self, **options: (made(self, **options), sockets.add(self))[0]
-    )
+    connections = WeakSet[WebSocketProtocol]()
+    made = WebSocketProtocol.__init__
+
+    def make(self: WebSocketProtocol, **options: Any) -> None:
+        made(self, **options)
+        connections.add(self)
+
+    monkeypatch.setattr(WebSocketProtocol, "__init__", make)
     gc.disable()
     try:
         for _ in range(100):
@@ -43,4 +49,22 @@ async def test_what_connections_left_behind_is_gone_when_enough_have_ended(
     finally:
         gc.enable()
 
-    assert len(sockets) < 50
+    assert len(connections) < 50
+
+
+async def test_an_open_websocket_keeps_nothing_of_its_request(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    requests = list[ref[web.Request]]()
+    upgrade = websocket.upgrade
+
+    def remember(request: web.Request, protocol: WebSocketProtocol) -> asyncio.Transport:
+        requests.append(ref(request))
+        return upgrade(request, protocol)
+
+    monkeypatch.setattr(websocket, "upgrade", remember)
+    gc.collect()
+    gc.disable()
+    try:
+        async with bus.client():
+            assert [request() for request in requests] == [None]
+    finally:
+        gc.enable()

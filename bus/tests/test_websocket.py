@@ -20,6 +20,14 @@ from eventbus.websocket import Connection
 
 IDENTIFY = {"action": "identify"}
 AUTHENTICATE = {"action": "authenticate", "credentials": "the-service"}
+HANDSHAKE = (
+    b"GET /ws HTTP/1.1\r\nHost: bus\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+)
+KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"  # the example of RFC 6455, 1.3, and what answers it
+ACCEPTED = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+)
 
 
 @pytest.fixture
@@ -284,16 +292,36 @@ async def test_a_command_may_come_in_fragments(bus: Bus) -> None:
     ids=["packed", "unknown kind", "nothing to continue", "long ping", "short close"],
 )
 async def test_frames_that_break_the_protocol_end_only_their_connection(bus: Bus, frame: bytes) -> None:
-    handshake = (
-        b"GET /ws HTTP/1.1\r\nHost: bus\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    )
+    answer = await bus.raw(HANDSHAKE + KEY + frame)
 
-    answer = await bus.raw(handshake + frame)
-
-    assert answer.startswith(b"HTTP/1.1 101")
-    assert b"HTTP/1.1 101" not in answer[12:]
+    assert answer.startswith(ACCEPTED)
+    assert answer.removeprefix(ACCEPTED).startswith(b"\x88\x16\x03\xeathis breaks RFC 6455")
     assert await bus.new_token()
+
+
+async def test_who_breaks_the_protocol_reads_that_it_did_however_much_it_goes_on_to_send(bus: Bus) -> None:
+    reader, writer = await asyncio.open_connection(*bus.address)
+    writer.write(HANDSHAKE + KEY + b"\x83\x80\0\0\0\0" + b"x" * 1_000_000)
+    async with asyncio.timeout(PATIENCE):
+        await writer.drain()
+
+        assert b"\x03\xea" in await reader.read()
+    writer.close()
+
+
+async def test_what_comes_in_one_piece_with_the_handshake_is_obeyed(bus: Bus) -> None:
+    answer = await bus.raw(HANDSHAKE + KEY + b"\x81\x95\0\0\0\0" + b'{"action":"identify"}' + b"\x88\x80\0\0\0\0")
+
+    assert answer.startswith(ACCEPTED)
+    assert b'"action":"identify","token":"token-' in answer
+    assert answer.endswith(b"\x88\x02\x03\xe8")
+
+
+async def test_what_is_answered_before_the_handshake_comes_before_it(bus: Bus) -> None:
+    answer = await bus.raw(b"GET /healthz HTTP/1.1\r\nHost: bus\r\n\r\n" + HANDSHAKE + KEY + b"\x88\x80\0\0\0\0")
+
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert answer.endswith(ACCEPTED + b"\x88\x02\x03\xe8")
 
 
 # Time and trouble
@@ -390,11 +418,6 @@ async def test_who_hangs_up_is_forgotten(bus: Bus) -> None:
         await bus.publish("hi", service="the-service")
 
         assert (await there.hear())["name"] == "hi"
-
-
-HANDSHAKE = (
-    b"GET /ws HTTP/1.1\r\nHost: bus\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-)
 
 
 @pytest.mark.parametrize(

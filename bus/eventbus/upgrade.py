@@ -1,0 +1,130 @@
+"""From HTTP to WebSocket: the handshake (RFC 6455, 4.2), and what reads the connection from then on.
+
+aiohttp would keep the request, its headers, a parser and two tasks for as long as the connection lives: 11 kB, more
+than all the rest of a silent client. So it is told that it has lost the connection; only its reader of frames goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+from collections.abc import AsyncIterator
+from typing import cast
+
+from aiohttp import EofStream, WSMessage, WSMsgType, web
+from aiohttp._websocket.reader import WebSocketDataQueue
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http_websocket import WS_KEY, WebSocketError, WebSocketReader
+
+from .accepting import switch
+from .problems import BadParameter
+
+READ_AHEAD = 64 * 1024
+"""Bytes of messages that wait to be obeyed, above twice which no more is read."""
+
+MESSAGES_AT_ONCE = 50
+
+_ANSWER = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %b\r\n\r\n"
+)
+
+
+class WebSocketProtocol(BaseProtocol):
+    """Reads the messages of one connection, and knows when it takes more.
+
+    Args:
+        max_size: Bytes that a message has at most.
+    """
+
+    def __init__(self, *, max_size: int) -> None:
+        super().__init__(asyncio.get_running_loop())
+        self._upgraded = True  # there is no parser of HTTP to be paused
+        self._ended = False
+        self._queue = self._new_queue()
+        self._reader = WebSocketReader(self._queue, max_size, compress=False, decode_text=True)
+
+    def data_received(self, data: bytes) -> None:  # noqa: D102 - asyncio's
+        self._reader.feed_data(data)
+
+    def connection_lost(self, exc: BaseException | None) -> None:  # noqa: D102
+        super().connection_lost(exc)
+        self._queue.feed_eof()
+
+    async def messages(self) -> AsyncIterator[WSMessage]:
+        """Give what comes, until the other side says goodbye or is gone. Everybody else has a turn now and then.
+
+        The last of one that breaks the protocol is of the type ERROR, with what was wrong; the rest is passed over.
+        """
+        count = 0
+        while not self._ended:
+            message = await self._read()
+            if message.type in (WSMsgType.CLOSE, WSMsgType.CLOSED):
+                self._ended = True
+                return
+            yield message
+            count += 1
+            if count % MESSAGES_AT_ONCE == 0:
+                await asyncio.sleep(0)
+
+    async def drained(self) -> None:
+        """Return once no more waits to be sent than should; raise ConnectionError when the other side has gone."""
+        await self._drain_helper()
+
+    async def _read(self) -> WSMessage:
+        try:
+            return cast(WSMessage, await self._queue.read())
+        except EofStream:
+            return WSMessage(WSMsgType.CLOSED, None, None)
+        except WebSocketError as error:
+            self._queue = self._new_queue()  # stays empty until the other side is gone
+            return WSMessage(WSMsgType.ERROR, error, None)
+
+    def _new_queue(self) -> WebSocketDataQueue:
+        return WebSocketDataQueue(self, READ_AHEAD, loop=self._loop)
+
+
+def upgrade(request: web.Request, protocol: WebSocketProtocol) -> asyncio.Transport:
+    """Answer a handshake, and have the connection read from then on; aiohttp can do nothing more with the request.
+
+    Raises:
+        BadParameter: It is no handshake.
+        ConnectionResetError: The other side has gone.
+    """
+    answer = _answer(request)
+    handler, transport = request.protocol, request.transport
+    if transport is None or transport.is_closing():
+        raise ConnectionResetError
+    transport.write(answer)
+    handler.set_parser(cast(WebSocketReader, early := _Early()))
+    switch(transport, protocol)
+    if early.data:
+        protocol.data_received(early.data)
+    handler.transport = None  # or it would close it
+    handler.connection_lost(None)
+    return transport
+
+
+def _answer(request: web.Request) -> bytes:
+    try:
+        is_handshake = web.WebSocketResponse().can_prepare(request).ok
+    except ValueError:  # such as a key that is not ASCII
+        is_handshake = False
+    if not is_handshake:
+        raise BadParameter("here one speaks WebSocket; this is no handshake (RFC 6455, 4.1)")
+    key = request.headers["Sec-WebSocket-Key"].encode()
+    return _ANSWER % base64.b64encode(hashlib.sha1(key + WS_KEY, usedforsecurity=False).digest())
+
+
+class _Early:
+    """Takes from aiohttp what had come behind the handshake, where it expects a reader."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        self.data += data
+        return False, b""
+
+    def feed_eof(self) -> None:
+        """The connection ended, as aiohttp thinks."""

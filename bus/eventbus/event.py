@@ -104,7 +104,7 @@ def decode_draft(body: bytes | msgspec.Raw, *, max_size: int) -> Draft:
         raise NotAnEvent(f"{error}; an event is an object with a name, and perhaps data, context and id") from None
     except msgspec.DecodeError as error:
         raise NotJson(f"{error}{_half_a_pair(bytes(body))}") from None
-    _check(draft)
+    check(draft)
     return draft
 
 
@@ -156,7 +156,8 @@ def _half_a_pair(text: bytes) -> str:
     return " (a \\ud800 to \\udfff must be half of a pair)" if rb"\ud" in text.lower() else ""
 
 
-def _check(draft: Draft) -> None:
+def check(draft: Draft) -> None:
+    """Raise NotAnEvent for one whose fields are of the right types, and wrong all the same."""
     if len(draft.name) > _LONGEST_NAME or not _is_name(draft.name):
         raise NotAnEvent(f"name: expected 1 to 200 letters, digits or . _ : - but got {_shorten(draft.name)}")
     if draft.id is not msgspec.UNSET and not _ID.fullmatch(draft.id):

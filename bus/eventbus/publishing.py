@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import lru_cache
 
 import msgspec
 
 from . import budget
 from .config import Settings
-from .event import Draft, decode_draft, decode_text
+from .event import Draft, check, decode_draft, decode_text
 from .identities import Identities, address_of
 from .log import Appended, Entry, Log, Publisher
 from .patterns import OWN
@@ -21,7 +22,8 @@ from .routing import Service
 CLIENT = "client"
 """The ``source`` of clients' events."""
 
-_split = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_many = msgspec.json.Decoder(list[Draft])
+_split = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def is_batch(body: bytes) -> bool:
@@ -78,26 +80,27 @@ class Publishing:
         Raises:
             Problem: What is wrong with the first wrong one, which is named by its index from 0.
         """
-        entries = []
-        for index, text in enumerate(self._texts(body)):
-            try:
-                draft = decode_draft(text, max_size=self._settings.max_event)
-                entries.append(await self._entry(draft, service))
-            except Problem as problem:
-                problem.detail = f"event {index} of the batch: {problem.detail}"
-                raise
+        drafts = self._drafts(body)
+        entries: list[Entry] = []
+        try:
+            for draft in drafts:
+                entries.append(await self._entry(draft, service))  # noqa: PERF401 - their number names the wrong one
+        except Problem as problem:
+            problem.detail = f"event {len(entries)} of the batch: {problem.detail}"
+            raise
         return await self._append(entries, host=host)
 
-    def _texts(self, body: bytes) -> list[msgspec.Raw]:
-        try:
-            texts = _split(decode_text(body))
-        except msgspec.DecodeError as error:
-            raise NotJson(str(error)) from None
-        if not texts:
+    def _drafts(self, body: bytes) -> Iterable[Draft]:
+        """Read the events of a batch; if one is wrong, that is raised when it is its turn."""
+        text, most = decode_text(body), self._settings.max_event
+        drafts = _decode_many(text) if len(body) <= most else []
+        parts = [] if drafts else _split_batch(text)
+        count = len(drafts or parts)
+        if not count:
             raise NotAnEvent("the batch is empty; it holds one event or more")
-        if len(texts) > self._settings.max_batch:
-            raise TooLarge(f"the batch has {len(texts)} events; the limit is {self._settings.max_batch}")
-        return texts
+        if count > self._settings.max_batch:
+            raise TooLarge(f"the batch has {count} events; the limit is {self._settings.max_batch}")
+        return drafts or (decode_draft(part, max_size=most) for part in parts)
 
     async def _entry(self, draft: Draft, service: Service | None) -> Entry:
         """Find out who publishes, and whether it may publish this.
@@ -108,7 +111,7 @@ class Publishing:
         """
         identifier = draft.context.get("identifier", "")
         if service:
-            publisher, names = Publisher(source=service.name, scope=f"service {service.name}"), service.publish
+            publisher, names = _publisher_of_service(service.name), service.publish
             address = address_of(identifier)
         else:
             address = await self._client(identifier)
@@ -144,6 +147,29 @@ class Publishing:
         except Unavailable:
             self._rate.give_back(counted, host=host)
             raise
+
+
+@lru_cache(maxsize=1024)  # for each event of a service it is the same
+def _publisher_of_service(name: str) -> Publisher:
+    return Publisher(source=name, scope=f"service {name}")
+
+
+def _decode_many(text: str) -> list[Draft]:
+    """Read an array of events at once, in half the time; none if one of them is wrong, which `decode_draft` tells."""
+    try:
+        drafts = _many.decode(text)
+        for draft in drafts:
+            check(draft)
+    except (msgspec.DecodeError, NotAnEvent):
+        return []
+    return drafts
+
+
+def _split_batch(text: str) -> list[msgspec.Raw]:
+    try:
+        return _split.decode(text)
+    except msgspec.DecodeError as error:
+        raise NotJson(str(error)) from None
 
 
 def _clients_of(entries: Sequence[Entry]) -> Mapping[str, int]:

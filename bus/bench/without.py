@@ -5,14 +5,16 @@ Its settings come from the environment, like the bus's own.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from aiohttp import web
 from eventbus import __main__ as program
-from eventbus import serving, subscription
+from eventbus import publishing, serving, subscription, websocket
 from eventbus.event import Event
 from eventbus.frames import text_frame
 from eventbus.log import checkpoints, commits, indexes, rows, sqlite, tail
@@ -61,6 +63,21 @@ def _one_encoding() -> None:
         return True
 
     _replace(subscription.Subscription, "offer", offer)
+
+
+def _upgrade() -> None:
+    connect = websocket.WebSocketApi.connect
+
+    async def wait(self: websocket.WebSocketApi, request: web.Request) -> web.StreamResponse:
+        answer = await connect(self, request)  # what aiohttp has of the request stays until the connection ends
+        await asyncio.wait([next(reversed(self._connections.values()))])
+        return answer
+
+    _replace(websocket.WebSocketApi, "connect", wait)
+
+
+def _whole_batch() -> None:
+    _replace(publishing, "_decode_many", lambda _: [])
 
 
 def _group_commit() -> None:
@@ -116,6 +133,8 @@ LEVERS = {
     "short-cut": Lever("the short cut below aiohttp", _short_cut, "memory", ["publish-32"]),
     "one-write": Lever("one write a socket, for all that there is", _one_write, "memory", ["deliver-4", "deliver-100"]),
     "one-encoding": Lever("an event is encoded once", _one_encoding, "memory", ["deliver-4", "deliver-100"]),
+    "upgrade": Lever("a WebSocket leaves aiohttp's hands", _upgrade, "memory", ["idle"]),
+    "whole-batch": Lever("a batch is read at once", _whole_batch, "normal", ["batches"]),
     "group-commit": Lever("one commit for all that wait", _group_commit, "full", ["publish-32"]),
     "turns": Lever("who was answered shares the next commit", _turns, "full", ["publish-32", "round-trip-10"]),
     "one-statement": Lever("one statement for all events of a commit", _one_statement, "normal", ["publish-32"]),

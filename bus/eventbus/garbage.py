@@ -1,4 +1,4 @@
-"""When Python's collector looks for what connections leave behind: aiohttp's parts of one point at each other.
+"""When Python's collector looks for what connections leave behind: asyncio's and aiohttp's parts point at each other.
 
 By itself it would look through all that lives whenever that has grown by a quarter. When thousands of clients come back
 at once, half the time went to that, and nothing was found.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 
 AT_LEAST = 250
-"""Connections that end before it is worth a look: each leaves 12 KiB, and perhaps what it had begun to send."""
+"""Connections that end before it is worth a look: each leaves 2 KiB, and perhaps what it had begun to send."""
 
 
 def look_rarely() -> None:

@@ -77,7 +77,7 @@ def _upgrade() -> None:
 
 
 def _whole_batch() -> None:
-    _replace(publishing, "_decode_many", lambda _: [])
+    _replace(publishing, "_decode_many", lambda _: None)
 
 
 def _group_commit() -> None:

@@ -131,7 +131,7 @@ class GroupDelivery:
                 await asyncio.sleep(RETRY_READING)
 
     async def _something_to_do(self, *, since: float) -> None:
-        """Wait until something changes, or until what was not due at the last look, `since`, is."""
+        """Wait until something changes, or until what was not due at the last look, `since`, becomes due."""
         for member, outlet in self._outlets.items():
             # The task stays until it is done: a wait that is cancelled may spoil later ones for the same socket.
             if member.room > 0 and outlet.full and member not in self._draining:

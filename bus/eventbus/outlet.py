@@ -90,7 +90,12 @@ class SocketOutlet:
             raise ConnectionResetError
 
     def close(self, code: int, reason: str = "") -> None:
-        """Say goodbye; a connection whose other side does not answer in a moment is cut."""
+        """Say goodbye; a connection whose other side does not answer in a moment is cut.
+
+        Args:
+            code: One of `Close`, or what a reader of frames found (RFC 6455, 7.4.1).
+            reason: What to say, in a few words.
+        """
         # Nothing is waited for here: one frozen peer would hold up everything.
         if not self.parting:
             self.write(close_frame(code, reason))

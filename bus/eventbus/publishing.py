@@ -93,14 +93,18 @@ class Publishing:
     def _drafts(self, body: bytes) -> Iterable[Draft]:
         """Read the events of a batch; if one is wrong, that is raised when it is its turn."""
         text, most = decode_text(body), self._settings.max_event
-        drafts = _decode_many(text) if len(body) <= most else []
-        parts = [] if drafts else _split_batch(text)
-        count = len(drafts or parts)
-        if not count:
+        if len(body) <= most and (drafts := _decode_many(text)) is not None:
+            self._count(drafts)
+            return drafts
+        parts = _split_batch(text)
+        self._count(parts)
+        return (decode_draft(part, max_size=most) for part in parts)
+
+    def _count(self, batch: Sequence[object]) -> None:
+        if not batch:
             raise NotAnEvent("the batch is empty; it holds one event or more")
-        if count > self._settings.max_batch:
-            raise TooLarge(f"the batch has {count} events; the limit is {self._settings.max_batch}")
-        return drafts or (decode_draft(part, max_size=most) for part in parts)
+        if len(batch) > self._settings.max_batch:
+            raise TooLarge(f"the batch has {len(batch)} events; the limit is {self._settings.max_batch}")
 
     async def _entry(self, draft: Draft, service: Service | None) -> Entry:
         """Find out who publishes, and whether it may publish this.
@@ -154,14 +158,14 @@ def _publisher_of_service(name: str) -> Publisher:
     return Publisher(source=name, scope=f"service {name}")
 
 
-def _decode_many(text: str) -> list[Draft]:
-    """Read an array of events at once, in half the time; none if one of them is wrong, which `decode_draft` tells."""
+def _decode_many(text: str) -> list[Draft] | None:
+    """Read an array of events at once, in half the time; None if one of them is wrong, which `decode_draft` tells."""
     try:
         drafts = _many.decode(text)
         for draft in drafts:
             check(draft)
     except (msgspec.DecodeError, NotAnEvent):
-        return []
+        return None
     return drafts
 
 

@@ -48,7 +48,7 @@ class Seats:
         self._strangers: Counter[str] = Counter()  # of each host
 
     def take(self, host: str, *, service: bool) -> Seat:
-        """Take a seat.
+        """Take a seat; whoever does has to leave it, which may be long after the request.
 
         Raises:
             Unavailable: There is none.

@@ -44,6 +44,7 @@ logger = logging.getLogger("eventbus.http")
 def create_runner(app: web.Application) -> web.AppRunner:
     """Make the runner that serves an app: no line for each request, and none for what others do wrong."""
     logger.addFilter(_tells_of_a_defect)
+    logging.getLogger("asyncio").addFilter(_tells_of_more_than_a_loss)
     logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)  # its warnings repeat what came: a token, perhaps
     return web.AppRunner(
         app,
@@ -137,3 +138,8 @@ def _tells_of_a_defect(record: logging.LogRecord) -> bool:
     """Broken HTTP is no defect of ours, and aiohttp would show it as it came: a token, perhaps."""
     error = record.exc_info[1] if record.exc_info else None
     return not isinstance(error, HttpProcessingError | web.RequestPayloadError | ConnectionError)
+
+
+def _tells_of_more_than_a_loss(record: logging.LogRecord) -> bool:
+    """What is written to one who has just gone is lost in silence; over TLS, asyncio says so for each piece."""
+    return record.msg not in ("socket.send() raised exception.", "SSL connection is closed")

@@ -15,13 +15,14 @@ from typing import cast
 from aiohttp import EofStream, WSMessage, WSMsgType, web
 from aiohttp._websocket.reader import WebSocketDataQueue
 from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http import HttpVersion11
 from aiohttp.http_websocket import WS_KEY, WebSocketError, WebSocketReader
 
 from .accepting import switch
 from .problems import BadParameter
 
-READ_AHEAD = 64 * 1024
-"""Bytes of messages that wait to be obeyed, above twice which no more is read."""
+MOST_UNREAD = 128 * 1024
+"""Bytes of messages that wait to be obeyed, above which no more is read."""
 
 MESSAGES_AT_ONCE = 50
 
@@ -39,7 +40,7 @@ class WebSocketProtocol(BaseProtocol):
 
     def __init__(self, *, max_size: int) -> None:
         super().__init__(asyncio.get_running_loop())
-        self._upgraded = True  # there is no parser of HTTP to be paused
+        self._upgraded = True  # aiohttp's: there is no parser of HTTP to be paused
         self._ended = False
         self._queue = self._new_queue()
         self._reader = WebSocketReader(self._queue, max_size, compress=False, decode_text=True)
@@ -76,12 +77,14 @@ class WebSocketProtocol(BaseProtocol):
             return cast(WSMessage, await self._queue.read())
         except EofStream:
             return WSMessage(WSMsgType.CLOSED, None, None)
-        except WebSocketError as error:
+        except Exception as error:
             self._queue = self._new_queue()  # stays empty until the other side is gone
+            if not isinstance(error, WebSocketError):
+                raise  # a defect
             return WSMessage(WSMsgType.ERROR, error, None)
 
     def _new_queue(self) -> WebSocketDataQueue:
-        return WebSocketDataQueue(self, READ_AHEAD, loop=self._loop)
+        return WebSocketDataQueue(self, MOST_UNREAD // 2, loop=self._loop)  # which doubles that
 
 
 def upgrade(request: web.Request, protocol: WebSocketProtocol) -> asyncio.Transport:
@@ -95,12 +98,13 @@ def upgrade(request: web.Request, protocol: WebSocketProtocol) -> asyncio.Transp
     handler, transport = request.protocol, request.transport
     if transport is None or transport.is_closing():
         raise ConnectionResetError
-    transport.write(answer)
-    handler.set_parser(cast(WebSocketReader, early := _Early()))
+    early = _Early()
+    handler.set_parser(cast(WebSocketReader, early))  # which gets at once what has come already
     switch(transport, protocol)
+    transport.write(answer)  # now: who is told to wait by this will be told to go on
     if early.data:
         protocol.data_received(early.data)
-    handler.transport = None  # or it would close it
+    handler.transport = None  # or it would be closed with the handler
     handler.connection_lost(None)
     return transport
 
@@ -110,7 +114,8 @@ def _answer(request: web.Request) -> bytes:
         is_handshake = web.WebSocketResponse().can_prepare(request).ok
     except ValueError:  # such as a key that is not ASCII
         is_handshake = False
-    if not is_handshake:
+    # Where a body ends, and with it the handshake, a proxy might see otherwise.
+    if not is_handshake or request.body_exists or request.version < HttpVersion11:
         raise BadParameter("here one speaks WebSocket; this is no handshake (RFC 6455, 4.1)")
     key = request.headers["Sec-WebSocket-Key"].encode()
     return _ANSWER % base64.b64encode(hashlib.sha1(key + WS_KEY, usedforsecurity=False).digest())

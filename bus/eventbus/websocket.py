@@ -47,7 +47,8 @@ class WebSocketApi:
     async def connect(self, request: web.Request) -> web.StreamResponse:
         """GET /ws: shake hands, and speak with the other side until one of both hangs up, which is not waited for."""
         self._cors.check(request.headers)
-        await request.writer.drain()  # from here on nothing is awaited: it belongs to aiohttp, or to us
+        # Earlier answers to this connection go first: aiohttp would be told when they have gone, and we would not.
+        await request.writer.drain()  # from here on nothing is awaited: the connection is aiohttp's, or ours
         if self._draining:
             raise Unavailable("the bus is stopping; connect again")
         host = sender(request, trusted_proxies=self.settings.trusted_proxies)

@@ -566,3 +566,25 @@ def test_what_is_neither_a_name_nor_an_address_is_refused_in_one_line(tmp_path: 
     assert done.stderr.startswith(f"'{name}' is neither a name nor an address")
     assert (done.stderr + done.stdout).count("\n") == 1
     assert not (tmp_path / "new").exists()
+
+
+async def test_who_hangs_up_with_much_to_be_answered_is_no_news(
+    run: StartProcess, certificates: Path, trust: ssl.SSLContext
+) -> None:
+    bus = await run(**settings(certificates))
+    ping, goodbye = b"\x89\x80\0\0\0\0", b"\x88\x80\0\0\0\0"
+    for _ in range(20):
+        reader, writer = await asyncio.open_connection(*bus.address, ssl=trust, server_hostname="127.0.0.1")
+        writer.write(
+            b"GET /ws HTTP/1.1\r\nHost: bus\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(1000 * ping + goodbye)
+        writer.close()
+        with suppress(ConnectionError, ssl.SSLError):
+            await writer.wait_closed()
+    assert (await bus.request("GET", "/readyz")).status == 200
+
+    assert await bus.stop() == 0
+    assert bus.output.splitlines()[1:] == ["bus stopping"]

@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 import websockets
-from aiohttp import WSMsgType, WSServerHandshakeError
+from aiohttp import WSMsgType, WSServerHandshakeError, web
 from bus_under_test import ORIGIN, PATIENCE, Bus, Socket, StartBus
+from eventbus import websocket
 from eventbus.config import Settings
 from eventbus.identities import Identities, address_of, new_token
 from eventbus.log import Log, open_log
 from eventbus.log.memory import MemoryLog
 from eventbus.problems import Unavailable
+from eventbus.upgrade import WebSocketProtocol
 from eventbus.websocket import Connection
 
 IDENTIFY = {"action": "identify"}
@@ -324,6 +326,30 @@ async def test_what_is_answered_before_the_handshake_comes_before_it(bus: Bus) -
     assert answer.endswith(ACCEPTED + b"\x88\x02\x03\xe8")
 
 
+async def test_as_much_as_may_be_can_wait_to_be_sent_before_the_handshake_is_answered(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upgrade = websocket.upgrade
+
+    def fill(request: web.Request, protocol: WebSocketProtocol) -> asyncio.Transport:
+        transport = request.transport
+        assert transport
+        while not (waiting := transport.get_write_buffer_size()):
+            transport.write(b"." * 64 * 1024)
+        transport.write(b"." * (64 * 1024 - waiting))  # the first byte above that makes the transport say 'wait'
+        return upgrade(request, protocol)
+
+    monkeypatch.setattr(websocket, "upgrade", fill)
+    reader, writer = await asyncio.open_connection(*bus.address)
+    writer.write(HANDSHAKE + KEY + b"\x88\x80\0\0\0\0")
+
+    async with asyncio.timeout(PATIENCE):
+        answer = (await reader.read()).lstrip(b".")  # what is logged meanwhile fails the test
+
+    assert answer == ACCEPTED + b"\x88\x02\x03\xe8"
+    writer.close()
+
+
 # Time and trouble
 
 
@@ -437,3 +463,24 @@ async def test_a_handshake_with_odd_headers_is_refused_as_a_problem(bus: Bus, he
 
     assert answer.startswith(b"HTTP/1.1 " + status)
     assert b"application/problem+json" in answer
+
+
+@pytest.mark.parametrize(
+    "handshake",
+    [
+        HANDSHAKE + b"Content-Length: 4\r\n" + KEY + b"left",
+        HANDSHAKE + b"Transfer-Encoding: chunked\r\n" + KEY + b"4\r\nleft\r\n0\r\n\r\n",
+        HANDSHAKE.replace(b"HTTP/1.1", b"HTTP/1.0") + KEY,
+    ],
+    ids=["body", "chunked body", "HTTP/1.0"],
+)
+async def test_a_handshake_that_others_might_take_for_something_else_is_refused(bus: Bus, handshake: bytes) -> None:
+    reader, writer = await asyncio.open_connection(*bus.address)
+    writer.write(handshake)
+
+    async with asyncio.timeout(PATIENCE):
+        answer = await reader.readuntil(b"}")
+
+    assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.0 400"))
+    assert b"this is no handshake" in answer
+    writer.close()

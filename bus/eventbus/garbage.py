@@ -1,7 +1,7 @@
 """When Python's collector looks for what connections leave behind: asyncio's and aiohttp's parts point at each other.
 
 By itself it would look through all that lives whenever that has grown by a quarter. When thousands of clients come back
-at once, half the time went to that, and nothing was found.
+at once, a sixth of the time goes to that, and nothing is found.
 """
 
 from __future__ import annotations

@@ -94,13 +94,13 @@ class Publishing:
         """Read the events of a batch; if one is wrong, that is raised when it is its turn."""
         text, most = decode_text(body), self._settings.max_event
         if len(body) <= most and (drafts := _decode_many(text)) is not None:
-            self._count(drafts)
+            self._check_count(drafts)
             return drafts
         parts = _split_batch(text)
-        self._count(parts)
+        self._check_count(parts)
         return (decode_draft(part, max_size=most) for part in parts)
 
-    def _count(self, batch: Sequence[object]) -> None:
+    def _check_count(self, batch: Sequence[object]) -> None:
         if not batch:
             raise NotAnEvent("the batch is empty; it holds one event or more")
         if len(batch) > self._settings.max_batch:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from aiohttp import ClientSession, ClientTimeout, TCPConnector
-from bus_under_test import PATIENCE, Bus, BusProcess, StartBus, StartProcess
+from bus_under_test import HANDSHAKE, KEY, PATIENCE, Bus, BusProcess, StartBus, StartProcess
 from eventbus.accepting import _Connection
 from eventbus.config import Settings
 from eventbus.log import open_log
@@ -575,10 +575,7 @@ async def test_who_hangs_up_with_much_to_be_answered_is_no_news(
     ping, goodbye = b"\x89\x80\0\0\0\0", b"\x88\x80\0\0\0\0"
     for _ in range(20):
         reader, writer = await asyncio.open_connection(*bus.address, ssl=trust, server_hostname="127.0.0.1")
-        writer.write(
-            b"GET /ws HTTP/1.1\r\nHost: bus\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        )
+        writer.write(HANDSHAKE + KEY)
         await reader.readuntil(b"\r\n\r\n")
         writer.write(1000 * ping + goodbye)
         writer.close()

@@ -10,23 +10,18 @@ from typing import Any
 import pytest
 import websockets
 from aiohttp import WSMsgType, WSServerHandshakeError, web
-from bus_under_test import ORIGIN, PATIENCE, Bus, Socket, StartBus
+from bus_under_test import HANDSHAKE, KEY, ORIGIN, PATIENCE, Bus, Socket, StartBus
 from eventbus import websocket
 from eventbus.config import Settings
 from eventbus.identities import Identities, address_of, new_token
 from eventbus.log import Log, open_log
 from eventbus.log.memory import MemoryLog
 from eventbus.problems import Unavailable
-from eventbus.upgrade import WebSocketProtocol
 from eventbus.websocket import Connection
 
 IDENTIFY = {"action": "identify"}
 AUTHENTICATE = {"action": "authenticate", "credentials": "the-service"}
-HANDSHAKE = (
-    b"GET /ws HTTP/1.1\r\nHost: bus\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-)
-KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"  # the example of RFC 6455, 1.3, and what answers it
-ACCEPTED = (
+ACCEPTED = (  # with the key of the example
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
 )
@@ -326,27 +321,59 @@ async def test_what_is_answered_before_the_handshake_comes_before_it(bus: Bus) -
     assert answer.endswith(ACCEPTED + b"\x88\x02\x03\xe8")
 
 
-async def test_as_much_as_may_be_can_wait_to_be_sent_before_the_handshake_is_answered(
-    bus: Bus, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("waiting", [64 * 1024, 64 * 1024 + 1], ids=["all that may", "a byte more"])
+async def test_what_waits_to_be_sent_before_the_handshake_is_answered_is_sent(
+    start: StartBus, monkeypatch: pytest.MonkeyPatch, waiting: int
 ) -> None:
-    upgrade = websocket.upgrade
+    connect = websocket.WebSocketApi.connect
 
-    def fill(request: web.Request, protocol: WebSocketProtocol) -> asyncio.Transport:
+    async def fill(api: websocket.WebSocketApi, request: web.Request) -> web.StreamResponse:
         transport = request.transport
         assert transport
-        while not (waiting := transport.get_write_buffer_size()):
+        while not transport.get_write_buffer_size():
             transport.write(b"." * 64 * 1024)
-        transport.write(b"." * (64 * 1024 - waiting))  # the first byte above that makes the transport say 'wait'
-        return upgrade(request, protocol)
+        transport.write(b"." * (waiting - transport.get_write_buffer_size()))
+        return await connect(api, request)
 
-    monkeypatch.setattr(websocket, "upgrade", fill)
+    monkeypatch.setattr(websocket.WebSocketApi, "connect", fill)
+    bus = await start(open_log("memory:"))
     reader, writer = await asyncio.open_connection(*bus.address)
     writer.write(HANDSHAKE + KEY + b"\x88\x80\0\0\0\0")
 
     async with asyncio.timeout(PATIENCE):
-        answer = (await reader.read()).lstrip(b".")  # what is logged meanwhile fails the test
+        answer = (await reader.read()).lstrip(b".")  # a traceback meanwhile fails the test
 
     assert answer == ACCEPTED + b"\x88\x02\x03\xe8"
+    writer.close()
+
+
+async def test_what_comes_faster_than_it_is_obeyed_is_not_read(
+    bus: Bus, connections: list[Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use, go_on = Identities.use, asyncio.Event()
+
+    async def wait(identities: Identities, token: str) -> str | None:
+        await go_on.wait()
+        return await use(identities, token)
+
+    monkeypatch.setattr(Identities, "use", wait)
+    reader, writer = await asyncio.open_connection(*bus.address)
+    writer.write(HANDSHAKE + KEY + b"\x81\x95\0\0\0\0" + b'{"action":"identify"}')
+    await reader.readuntil(b"\r\n\r\n")
+    [connection] = connections
+    transport = connection._protocol.transport
+    assert transport
+
+    async with asyncio.timeout(PATIENCE):
+        while transport.is_reading():
+            writer.write(b"\x8a\x80\0\0\0\0" * 1000)
+            await writer.drain()
+            await asyncio.sleep(0)
+        go_on.set()
+
+        assert b"token-" in await reader.readuntil(b"}")
+        writer.write(b"\x88\x80\0\0\0\0")
+        assert await reader.read() == b"\x88\x02\x03\xe8"
     writer.close()
 
 
@@ -405,6 +432,20 @@ async def test_a_defect_ends_only_its_connection_and_is_logged(
         async with bus.socket() as socket:
             await socket.say(IDENTIFY)
             assert await socket.close_code() == 1011
+
+    [record] = [record for record in caplog.records if record.exc_info]
+    assert "a defect of the bus" in record.message
+    caplog.clear()
+    assert await bus.new_token()
+
+
+async def test_a_defect_of_the_reader_ends_only_its_connection_and_is_logged(
+    bus: Bus, connections: list[Connection], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with bus.client() as client:
+        connections[0]._protocol._queue.set_exception(ZeroDivisionError())
+
+        assert await client.close_code() == 1011
 
     [record] = [record for record in caplog.records if record.exc_info]
     assert "a defect of the bus" in record.message

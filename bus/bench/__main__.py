@@ -81,6 +81,8 @@ class Page:
     def write(self, seconds: float, plan: Plan, peers: Sequence[str]) -> None:
         """Write results.md, or results-full.md."""
         command, name = ("bench-full", "results-full.md") if self._full else ("bench", "results.md")
+        if peers:
+            command += ' OPTIONS="' + " ".join(f"--peer {peer}" for peer in peers) + '"'
         head = f"""# Results
 
 Written by `make {command}`: {seconds / 60:.0f} minutes, {plan.rounds} rounds of {plan.seconds} seconds each. [What is \

@@ -287,8 +287,26 @@ def test_a_table_says_where_the_generator_was_the_limit() -> None:
     assert rows[1][:3] == ["bus, memory", "1,000", "2.00 (2.00..2.00)"]
     assert rows[1][-1] == "the generator was the limit here; other programs were busy"
     assert rows[-1][-1] == ""
-    assert len({len(line) for line in markdown(rows).splitlines()}) >= 1
+    assert len({line.count("|") for line in markdown(rows).splitlines()}) == 1
     assert aligned(rows).splitlines()[0].startswith("server")
+
+
+@pytest.mark.parametrize(
+    ("name", "heads"),
+    [
+        ("publish-32", ["events/s", "CPU µs/event", "disk B/event"]),
+        ("deliver-4", ["deliveries/s", "CPU µs/delivery", "disk B/event"]),
+        ("round-trip-10", ["round trips/s", "CPU µs/round trip", "disk B/round trip"]),
+    ],
+)
+def test_a_table_says_what_its_figures_are_for(name: str, heads: list[str]) -> None:
+    measure = measures(10, ())[name]
+    figures = {measure.rate: 1000.0, measure.cost: 10.0, "disk_per_event": 100.0}
+
+    rows = table(Results(measure, {server: [figures] for server in measure.servers}))
+
+    assert set(heads) <= set(rows[0])
+    assert heads[2] not in aligned(rows)
 
 
 def test_a_rate_that_did_not_come_through_is_saturation() -> None:

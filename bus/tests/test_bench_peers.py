@@ -125,5 +125,6 @@ def test_nats_is_measured_beside_the_bus(tmp_path: Path) -> None:
     assert bench.main(["--peer", "nats", *short, "--output", str(tmp_path)]) == 0
 
     page = (tmp_path / "results.md").read_text()
+    assert 'Written by `make bench OPTIONS="--peer nats"`: ' in page
     assert page.count("\n| NATS JetStream, file | ") == page.count("\n| bus, memory | ") == 2
     assert "\n| nats-server | v" in page

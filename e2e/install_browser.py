@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -22,6 +23,7 @@ ADVICE = f"""No Chromium could be started or installed. Put one of {", ".join(NA
 
 def main() -> None:
     """Try each way in turn until Chromium starts; exit status 1 with one line of advice if none does."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     for install in (None, _from_playwright, _from_debian):
         if install is not None:
             install()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import socket
+import subprocess
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import AnyStr, NoReturn
 
 import pytest
 
@@ -43,6 +45,29 @@ def free_port() -> int:
 def free_ports() -> dict[str, str]:
     """Return settings that let the site and the bus listen where nobody else does."""
     return {name: str(free_port()) for name in ("HTTP_FILE_SERVER_PORT", "HTTP_EVENTBUS_SERVER_PORT")}
+
+
+@contextmanager
+def ended(
+    process: subprocess.Popen[AnyStr], *, by: signal.Signals = signal.SIGTERM, within: float = 10
+) -> Iterator[subprocess.Popen[AnyStr]]:
+    """End a program however the block ends: by a signal, and by `kill -9` if that is not enough."""
+    with process:  # closes its pipes
+        try:
+            yield process
+        finally:
+            end(process, by=by, within=within)
+
+
+def end(process: subprocess.Popen[AnyStr], *, by: signal.Signals = signal.SIGTERM, within: float = 10) -> None:
+    """Send a signal, unless the program has ended; fail if it must be killed."""
+    process.send_signal(by)
+    try:
+        process.wait(within)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(within)
+        pytest.fail(f"{process.args!r} does not end within {within} s of {by.name}", pytrace=False)
 
 
 def wait_until(condition: Callable[[], bool], what: str, *, seconds: float = 30) -> None:

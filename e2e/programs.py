@@ -12,14 +12,14 @@ import subprocess
 import sys
 import urllib.error
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
 from compose import Compose, docker
-from machine import ROOT, environment, free_ports, wait_until
+from machine import ROOT, end, environment, free_ports, wait_until
 from trust import make_certificates, trusted
 from web import request, visit
 
@@ -125,9 +125,7 @@ class Processes:
             self._wait_until_ready(program)
 
     def stop(self, program: str) -> None:
-        process = self._running.pop(program)
-        process.terminate()
-        process.wait(timeout=10)
+        end(self._running.pop(program))
 
     def kill(self, program: str) -> None:
         process = self._running.pop(program)
@@ -149,8 +147,9 @@ class Processes:
         return self._output_file(program).read_text()
 
     def remove(self) -> None:
-        for program in reversed(list(self._running)):
-            self.stop(program)
+        with ExitStack() as all_of_them:
+            for program in self._running:
+                all_of_them.callback(self.stop, program)
 
     def _run(self, program: str) -> None:
         with self._output_file(program).open("ab") as output:

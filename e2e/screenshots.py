@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,9 @@ SIZES = {"phone": (390, 844), "laptop": (1280, 800), "projector": (1920, 1080)}
 
 
 def main() -> None:
-    [folder] = map(Path, sys.argv[1:]) if len(sys.argv) == 2 else sys.exit(__doc__)
+    parser = argparse.ArgumentParser(description="Photograph the page in all its states.")
+    parser.add_argument("folder", metavar="FOLDER", type=Path)
+    folder: Path = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as directory, sync_playwright() as playwright:
         programs = Processes(Path(directory))
@@ -47,7 +49,11 @@ def photograph(browser: Browser, programs: Processes, folder: Path, *, log: Path
     take("2-not-available", not_available)
     take("3-available", available)
     take("4-registered", registered)
+    take("4-another-script", in_another_script)
+    take("4-no-name", no_name)
+    take("4-filled-in", filled_in)
     programs.stop(EXAMPLE_SERVICE)
+    take("4-asked-again", asked_again)
     take("5-checking", checking)
     take("6-nobody-answered", nobody_answered)
     take("7-reloaded", reloaded)
@@ -85,6 +91,30 @@ def registered(page: Page) -> None:
     fill_in_registrant(page)
     page.get_by_role("button", name="Register").click()
     expect(status(page)).to_contain_text("is registered")
+
+
+def in_another_script(page: Page) -> None:
+    name = f"größe-{fresh_domain()}"
+    check(page, name)
+    expect(status(page)).to_have_text(f"{name} is available")
+
+
+def no_name(page: Page) -> None:
+    check(page, "xn--a.example")
+    expect(status(page)).to_contain_text("xn--a.example is not available: not a domain name")
+
+
+def filled_in(page: Page) -> None:
+    check(page, "קניון.example")
+    expect(status(page)).to_contain_text("is available")
+    fill_in_registrant(page)
+
+
+def asked_again(page: Page) -> None:
+    page.get_by_role("button", name="Register").click()
+    nobody_answered(page)
+    page.get_by_role("button", name="Register").click()
+    expect(status(page)).to_contain_text("Registering")
 
 
 def checking(page: Page) -> None:

@@ -82,6 +82,11 @@ def stored_questions(demo: Demo, domain: str) -> list[dict[str, Any]]:
     return [event for event in _read_log(demo, "check-domain") if event["data"] == [domain]]
 
 
+def stored_registrations(demo: Demo, domain: str) -> list[dict[str, Any]]:
+    """Return each event of the log that wants to register this name."""
+    return [event for event in _read_log(demo, "register-domain") if event["data"]["name"] == domain]
+
+
 def stored_answers(demo: Demo, domain: str) -> list[dict[str, Any]]:
     """Return each event of the log that says whether this name is free."""
     answers = _read_log(demo, "check-domain-completed")

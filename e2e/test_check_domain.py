@@ -6,7 +6,7 @@ import re
 
 import pytest
 from playwright.sync_api import Page, expect
-from story import TAKEN, check, fresh_domain, journal, status
+from story import TAKEN, check, fresh_domain, journal, register, status
 
 
 def test_a_visitor_checks_a_free_name_and_may_register_it(page: Page) -> None:
@@ -32,9 +32,41 @@ def test_a_visitor_checks_a_taken_name_and_may_not_register_it(page: Page) -> No
 def test_a_visitor_reads_why_a_name_is_none(page: Page) -> None:
     page.goto("/")
 
-    check(page, "münchen.de")
+    check(page, "a_b.example")
 
-    expect(status(page)).to_contain_text("münchen.de is not available: not a domain name; expected letters")
+    expect(status(page)).to_contain_text("a_b.example is not available: not a domain name; expected letters")
+
+
+def test_a_visitor_checks_and_registers_a_name_in_another_script(page: Page) -> None:
+    domain = f"köln-{fresh_domain()}"
+    page.goto("/")
+
+    register(page, domain.upper())
+
+    expect(status(page)).to_contain_text(f"{domain} is registered until")
+    check(page, f" {domain}. ")
+    expect(status(page)).to_have_text(f"{domain} is not available")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["İ" * 200 + ".com", "xn--a.example", "♥.example", "evil\N{RIGHT-TO-LEFT OVERRIDE}moc.example", "xn--é.example"],
+)
+def test_a_visitor_reads_why_a_name_in_another_script_is_none(page: Page, name: str) -> None:
+    page.goto("/")
+
+    check(page, name)
+
+    expect(status(page)).to_contain_text("is not available: not a domain name")
+
+
+def test_space_that_only_some_programs_know_makes_no_difference(page: Page) -> None:
+    domain = fresh_domain()
+    page.goto("/")
+
+    check(page, f"\x85{domain}\N{ZERO WIDTH NO-BREAK SPACE}")
+
+    expect(status(page)).to_have_text(f"{domain} is available")
 
 
 def test_an_answer_and_its_form_go_when_the_visitor_types_another_name(page: Page) -> None:

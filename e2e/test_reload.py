@@ -92,3 +92,24 @@ def test_a_question_that_waits_for_the_bus_survives_a_reload(page: Page, program
 
     expect(status(page)).to_have_text(f"{domain} is available")
     assert len(stored_questions(programs, domain)) == 1
+
+
+@pytest.mark.needs_control
+@pytest.mark.network_errors
+def test_a_question_that_waits_as_its_tab_is_duplicated_is_asked_once(page: Page, programs: Programs) -> None:
+    domain = fresh_domain()
+    page.goto("/")
+    expect_connection(page, "Connected")
+    programs.stop(BUS)
+    check(page, domain)
+    expect(status(page)).to_contain_text("The bus cannot be reached")
+
+    with page.expect_popup() as opened:
+        page.evaluate("window.open(location.href)")
+    expect(status(opened.value)).to_be_empty()
+    programs.start(BUS)
+    expect_connection(opened.value, "Connected")
+
+    expect(status(page)).to_have_text(f"{domain} is available")
+    expect(journal(opened.value)).to_have_count(0)
+    assert len(stored_questions(programs, domain)) == 1

@@ -11,10 +11,16 @@ import os
 import sys
 from pathlib import Path
 
+import eventbus  # noqa: F401 - before aiohttp: see its key_log
+
+# isort: split
 from aiohttp import web
+from eventbus.command_line import read_command_line
 from eventbus.config import WILDCARD_HOSTS, ConfigError, Settings, origin
 from eventbus.listening import listen
-from eventbus.serving import create_runner, stop_signal
+from eventbus.runner import end_with
+from eventbus.serving import create_runner, http_protocols, serve
+from eventbus.stopping import stop_signal
 from eventbus.tls import open_tls
 
 PUBLIC = Path(__file__).resolve().parent / "public"
@@ -24,6 +30,7 @@ logger = logging.getLogger("static-site")
 
 def main() -> None:
     """Run until SIGTERM or SIGINT: exit status 0. A wrong setting: one line, exit status 2."""
+    read_command_line("serve.py", "Serve the page, and tell it where the bus is.")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         asyncio.run(_serve(Settings.from_env(os.environ)))
@@ -34,16 +41,18 @@ def main() -> None:
 
 async def _serve(settings: Settings) -> None:
     stop = stop_signal()  # before the first word: whoever reads it may send the signal
+    end_with(settings.runner)
     tls = open_tls(settings)
     sockets = listen(settings.file_server_host, settings.file_server_port, setting="HTTP_FILE_SERVER")
     runner = create_runner(create_app(settings.public_url))
     await runner.setup()
+    servers = await serve(http_protocols(runner), sockets, settings=settings, tls=tls)
     try:
-        for socket in sockets:
-            await web.SockSite(runner, socket, ssl_context=tls).start()
         logger.info("Open %s in a browser", _address(settings))
         await stop.wait()
     finally:
+        for server in servers:
+            server.close()
         await runner.cleanup()
 
 

@@ -6,6 +6,7 @@ it calls stands above it, and its width is the share of the time in which it, or
 
 from __future__ import annotations
 
+import argparse
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from .charts import COLOURS, GREY, STYLE, save
 from .machine import open_many_files
 from .measures import LONG, measures
 from .rounds import Wrong, generate
-from .servers import Server, running
+from .servers import PATIENCE, Server, running
 from .stacks import bars, tree
 from .stored_logs import gone, stored
 from .tables import FOLDER
@@ -73,7 +74,7 @@ def watched(server: Server, title: str, path: Path) -> Iterator[None]:
         yield
     finally:
         looking.send_signal(signal.SIGINT)  # it writes what it saw
-        _, said = looking.communicate()
+        _, said = looking.communicate(timeout=PATIENCE)
     if not stacks.exists():
         raise Wrong(f"py-spy: {said}")
     draw(stacks.read_text().splitlines(), title, path)
@@ -94,5 +95,7 @@ def loads(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m bench.flames", description="Draw where the bus's time goes.")
+    parser.add_argument("folder", type=Path, nargs="?", default=FOLDER, help="where the charts go")
     open_many_files()
-    loads(FOLDER if len(sys.argv) == 1 else Path(sys.argv[1]))
+    loads(parser.parse_args().folder)

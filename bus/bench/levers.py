@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -81,4 +82,6 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(FOLDER if len(sys.argv) == 1 else Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(prog="python -m bench.levers", description="See what each lever gives.")
+    parser.add_argument("folder", type=Path, nargs="?", default=FOLDER, help="where levers.md goes")
+    main(parser.parse_args().folder)

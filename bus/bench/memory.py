@@ -6,6 +6,7 @@ proc_pid_status(5). Run it as `python bus/bench/memory.py`; the port may follow.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import sys
@@ -23,12 +24,11 @@ STAY = 2_000  # events that a subscriber reads before it goes
 TOKEN = "bench"  # noqa: S105 - the bus of this run knows no other
 
 
-async def main() -> None:
+async def main(port: str) -> None:
     """Start a bus with an empty log, and measure it."""
     with tempfile.TemporaryDirectory() as folder:
         services = Path(folder) / "services.json"
         services.write_text(json.dumps([{"name": "bench", "token": TOKEN}]))
-        port = sys.argv[1] if len(sys.argv) > 1 else "3009"
         settings = {
             "HTTP_EVENTBUS_SERVER_HOST": "127.0.0.1",
             "HTTP_EVENTBUS_SERVER_PORT": port,
@@ -45,7 +45,8 @@ async def main() -> None:
                 await run(http, f"http://127.0.0.1:{port}", bus.pid)
         finally:
             bus.terminate()
-            await bus.wait()
+            async with asyncio.timeout(10):
+                await bus.wait()
 
 
 async def first_line(process: asyncio.subprocess.Process) -> None:
@@ -103,4 +104,6 @@ def say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    parser = argparse.ArgumentParser(description="Does the bus's memory stay flat?")
+    parser.add_argument("port", nargs="?", default="3009", help="where the bus listens")
+    asyncio.run(main(parser.parse_args().port))

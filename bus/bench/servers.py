@@ -72,7 +72,7 @@ class Server:
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(PATIENCE)
         self.process.kill()
-        self.process.wait()
+        self.process.wait(PATIENCE)
 
 
 @contextmanager
@@ -161,7 +161,10 @@ def missing(name: str) -> str | None:
 def versions(names: Sequence[str]) -> dict[str, str]:
     """Return what such servers say of their version, if they do."""
     programs = [program for name in names if (program := KINDS[name].program) == "nats-server"]
-    return {program: subprocess.check_output([program, "--version"], text=True).split()[-1] for program in programs}
+    return {
+        program: subprocess.check_output([program, "--version"], text=True, timeout=PATIENCE).split()[-1]
+        for program in programs
+    }
 
 
 def _nginx(folder: Path, port: int) -> list[str]:

@@ -17,7 +17,7 @@ from eventbus import __main__ as program
 from eventbus import publishing, serving, subscription, websocket
 from eventbus.event import Event
 from eventbus.frames import text_frame
-from eventbus.log import checkpoints, commits, indexes, rows, sqlite, tail
+from eventbus.log import checkpoints, commits, indexes, opening, rows, sqlite, tail
 from msgspec import json
 
 
@@ -112,7 +112,7 @@ def _tail() -> None:
 
 def _checkpoints() -> None:
     _replace(checkpoints, "EVERY", sys.maxsize)
-    _replace(sqlite, "WITHIN_COMMITS", 1000)  # SQLite's own default
+    _replace(opening, "WITHIN_COMMITS", 1000)  # SQLite's own default
 
 
 def _collector() -> None:

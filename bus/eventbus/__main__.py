@@ -6,27 +6,27 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Sequence
 
 from aiohttp import web
 
 from .app import TASKS, create_app, protocol_of
+from .command_line import read_command_line
 from .config import WILDCARD_HOSTS, ConfigError, Settings, origin
 from .garbage import look_rarely
-from .listening import listen
+from .listening import is_loopback, listen
 from .log import open_log
+from .runner import end_with
 from .services import load_services
-from .serving import create_runner, expect_many_connections, serve, stop_signal
+from .serving import create_runner, expect_many_connections, serve
+from .stopping import stop_signal
 from .tls import open_tls
-
-STOPPING = 3.5
-"""Seconds until an end that is not reached well is made: process managers kill after 5."""
 
 logger = logging.getLogger("eventbus")
 
 
 def main() -> None:
     """Run until SIGTERM or SIGINT, and drain: exit status 0. A wrong setting: one line, exit status 2."""
+    read_command_line("eventbus", "Run the event bus: HTTP in, a durable log, WebSockets out.")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         asyncio.run(_serve(Settings.from_env(os.environ)))
@@ -36,25 +36,28 @@ def main() -> None:
 
 
 async def _serve(settings: Settings) -> None:
+    stop = stop_signal()  # before the log starts a thread
+    end_with(settings.runner)
     for line in settings.unknown:
         logger.warning("%s", line)
-    services = load_services(settings.services, os.environ)
+    may_be_known = settings.allow_workshop_token or is_loopback(settings.host)
+    reached = "" if may_be_known else f"HTTP_EVENTBUS_SERVER_HOST={settings.host}"
+    services = load_services(settings.services, os.environ, reached_by_others=reached)
     tls = open_tls(settings)
     sockets = listen(settings.host, settings.port, setting="HTTP_EVENTBUS_SERVER")
-    log = open_log(settings.log, window=settings.deduplication_seconds)
+    log = open_log(settings.log)
     app = create_app(log=log, services=services, settings=settings)
-    stop = stop_signal()
     expect_many_connections()
     runner = create_runner(app)
     await runner.setup()
     look_rarely()
     servers: list[asyncio.Server] = []
     try:
-        servers += await serve(protocol_of(runner), sockets, settings=settings, tls=tls)
+        servers += await serve(protocol_of(runner), sockets, settings=settings, services=services, tls=tls)
         logger.info("bus ready at %s, log in %s", _where(settings), settings.log)
         await _until_stopped(app, stop)
         logger.info("bus stopping")
-        await _stop(runner, servers)
+        await runner.shutdown()  # while it still listens, so that new publishes are answered: not now
     finally:
         for server in servers:
             server.close()
@@ -67,20 +70,6 @@ def _where(settings: Settings) -> str:
     if host not in WILDCARD_HOSTS and settings.public_url == own:
         return own
     return f"{settings.public_url}, listening on {host} port {settings.port}"
-
-
-async def _stop(runner: web.AppRunner, servers: Sequence[asyncio.Server]) -> None:
-    """Drain, and end in time: a process manager would kill a second later, and what is answered is on the disk."""
-    try:
-        async with asyncio.timeout(STOPPING):
-            await runner.shutdown()  # while it still listens, so that new publishes are answered: not now
-            for server in servers:
-                server.close()
-            await runner.cleanup()
-    except TimeoutError:
-        logger.warning("bus stopped before everything was closed")
-        logging.shutdown()
-        os._exit(0)  # a thread that waits for the disk would hold up any other way out
 
 
 async def _until_stopped(app: web.Application, stop: asyncio.Event) -> None:

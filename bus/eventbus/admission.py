@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from msgspec import UNSET, UnsetType
 
+from .config import Settings
 from .group_delivery import Groups, Membership
 from .hub import Hub
 from .identities import Identities, address_of
@@ -66,6 +67,7 @@ class Admission:
         identities: Gives clients theirs.
         services: Which services may connect.
         rate: How fast clients may come.
+        settings: What the other side is told of them.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Admission:
         identities: Identities,
         services: Services,
         rate: ClientRate,
+        settings: Settings,
     ) -> None:
         self._log = log
         self._hub = hub
@@ -84,6 +87,7 @@ class Admission:
         self._identities = identities
         self._services = services
         self._rate = rate
+        self._settings = settings
 
     def knows(self, authorization: Sequence[str]) -> bool:
         """Are these Authorization headers those of a service?"""
@@ -114,6 +118,7 @@ class Admission:
             resumed=resumed,
             seq=self._log.head,
             epoch=self._log.epoch,
+            max_event=self._settings.max_event,
             gap=start.gap,
             oldest=start.oldest,
         )
@@ -152,12 +157,17 @@ class Admission:
         if group is None:
             start = await self._start(command)
             group = await self._groups.create((service.name, name), after=start.after)
+        elif group.pass_over_what_is_gone():
+            start = self._gap()
+        elif self._is_another(command.epoch):  # the group goes on all the same; what it had done of the lost is lost
+            start = _Start(after=group.cursor, gap=True, oldest=group.cursor + 1)
         else:
-            start = self._gap() if group.pass_over_what_is_gone() else _Start(after=group.cursor)
+            start = _Start(after=group.cursor)
         joined, names, prefetch = group.joined, service.subscribe, command.prefetch
+        working = command.working if command.epoch == self._log.epoch else []
         return Admitted(
             answer=self._authenticated(service, start),
-            join=lambda outlet: joined(outlet, names=names, prefetch=prefetch),
+            join=lambda outlet: joined(outlet, names=names, prefetch=prefetch, working=working),
         )
 
     async def _start(self, command: Identify | Authenticate, *, address: str | None = None) -> _Start:
@@ -165,17 +175,28 @@ class Admission:
         after, head = command.after, self._log.head
         if after is None:
             return _Start(after=head)
-        in_another_log = command.epoch not in (None, self._log.epoch) or after > head
+        in_another_log = self._is_another(command.epoch) or after > head
         if in_another_log or await self._log.has_lost(after=after, address=address):
             return self._gap()
         return _Start(after=after)
+
+    def _is_another(self, epoch: str | None) -> bool:
+        """Is this the name of another log than ours, or of ours before it lost its end?"""
+        return epoch not in (None, self._log.epoch)
 
     def _gap(self) -> _Start:
         return _Start(after=self._log.trimmed, gap=True, oldest=self._log.trimmed + 1)
 
     def _authenticated(self, service: Service, start: _Start) -> Authenticated:
-        head, epoch = self._log.head, self._log.epoch
-        return Authenticated(service=service.name, seq=head, epoch=epoch, gap=start.gap, oldest=start.oldest)
+        return Authenticated(
+            service=service.name,
+            seq=self._log.head,
+            epoch=self._log.epoch,
+            ack_wait=self._settings.ack_wait,
+            heartbeat=self._settings.heartbeat,
+            gap=start.gap,
+            oldest=start.oldest,
+        )
 
 
 def _narrowed(service: Service, names: list[str] | None) -> Service:

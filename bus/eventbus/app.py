@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from typing import cast
 
 from aiohttp import web
 
 from .admission import Admission
 from .config import Settings
 from .cors import Cors
-from .fast_path import FastPath
+from .fast_path import FAST_PATH, FastPath
 from .group_delivery import Groups
+from .guard import guard
+from .hosts import Hosts
 from .http_api import HttpApi
 from .hub import Hub
 from .identities import Identities
@@ -22,16 +23,14 @@ from .middleware import answer_problems
 from .problems import Unavailable
 from .publishing import Publishing
 from .rate import ClientRate
-from .retention import keep_trimming
+from .retention import Retention
 from .services import Services
+from .serving import http_protocols
 from .websocket import WebSocketApi
+from .welcome import welcome
 
 TASKS = web.AppKey("TASKS", list[asyncio.Task[None]])
 """What runs as long as the app; if one of them ends, the app is broken."""
-
-
-FAST_PATH = web.AppKey("FAST_PATH", FastPath)
-"""Answers plain requests before aiohttp sees them; absent if a setting says so."""
 
 
 def create_app(*, log: Log, services: Services | None = None, settings: Settings | None = None) -> web.Application:
@@ -44,21 +43,24 @@ def create_app(*, log: Log, services: Services | None = None, settings: Settings
     """
     settings = settings or Settings()
     services = services or Services({})
-    cors = Cors(settings.allowed_origins)
-    hub = Hub(log)
-    rate = ClientRate(settings.client_rate)
-    identities = Identities(log, lifetime=settings.identity_lifetime, is_connected=hub.has)
+    cors, hosts = Cors(settings.allowed_origins), Hosts(settings)
+    hub, rate = Hub(log), ClientRate.by(settings)
+    retention = Retention(log, settings=settings)
+    clock, lifetime = retention.ages.now, settings.identity_lifetime
+    identities = Identities(log, lifetime=lifetime, is_connected=hub.has, clock=clock)
     publishing = Publishing(log=log, identities=identities, rate=rate, settings=settings)
     http = HttpApi(publishing=publishing, log=log, services=services, proxies=settings.trusted_proxies)
     groups = Groups(log, ack_wait=settings.ack_wait, max_deliveries=settings.max_deliveries)
-    admission = Admission(log=log, hub=hub, groups=groups, identities=identities, services=services, rate=rate)
+    admission = Admission(
+        log=log, hub=hub, groups=groups, identities=identities, services=services, rate=rate, settings=settings
+    )
     sockets = WebSocketApi(admission=admission, cors=cors, settings=settings)
 
     async def background(app: web.Application) -> AsyncIterator[None]:
-        retention = keep_trimming(log, max_events=settings.retention_events, max_age=settings.retention_seconds)
+        await retention.begin()
         refresh = identities.keep_refreshing(lambda: hub.addresses)
-        forever = [hub.run(), groups.run(), groups.keep_keeping_places(), sockets.keep_beating(), retention, refresh]
-        tasks = [asyncio.create_task(each) for each in forever]
+        forever = [hub.run(), groups.run(), groups.keep_keeping_places(), sockets.keep_beating(), refresh]
+        tasks = [asyncio.create_task(each) for each in (*forever, retention.keep_trimming())]
         app[TASKS].extend(tasks)
         yield
         if FAST_PATH in app:
@@ -68,6 +70,7 @@ def create_app(*, log: Log, services: Services | None = None, settings: Settings
         await asyncio.wait(tasks)
         with suppress(Unavailable):  # then a little is delivered again
             await groups.keep_places()
+            await retention.keep_ages()
         await log.close()
 
     async def drain(_app: web.Application) -> None:
@@ -75,16 +78,17 @@ def create_app(*, log: Log, services: Services | None = None, settings: Settings
         http.draining = True
         await sockets.close_all()
 
-    app = web.Application(middlewares=[answer_problems], client_max_size=settings.max_body)
+    guards = [answer_problems, guard(hosts=hosts, cors=cors, services=services)]
+    app = web.Application(middlewares=guards, client_max_size=settings.max_body)
     app[TASKS] = []
     if settings.fast_path:
-        app[FAST_PATH] = FastPath(api=http, cors=cors, settings=settings)
+        app[FAST_PATH] = FastPath(api=http, cors=cors, hosts=hosts, settings=settings)
     app.on_response_prepare.append(cors.add_headers)
     app.cleanup_ctx.append(background)
     app.on_shutdown.append(drain)
     for path in ("/", "/events"):
         app.router.add_post(path, http.publish)
-        app.router.add_get(path, http.read)
+        app.router.add_get(path, welcome(settings, http.read) if path == "/" else http.read)
         app.router.add_options(path, cors.preflight)
     app.router.add_get("/ws", sockets.connect, allow_head=False)
     app.router.add_get("/healthz", http.healthz)
@@ -94,5 +98,5 @@ def create_app(*, log: Log, services: Services | None = None, settings: Settings
 
 def protocol_of(runner: web.AppRunner) -> Callable[[], asyncio.Protocol]:
     """Return what makes the protocol that speaks with the other side of a connection to a runner's app."""
-    server = cast(web.Server, runner.server)
-    return runner.app[FAST_PATH].before(server) if FAST_PATH in runner.app else server
+    others = http_protocols(runner)
+    return runner.app[FAST_PATH].before(others) if FAST_PATH in runner.app else others

@@ -42,6 +42,7 @@ class Settings:
         tls_cert: Path of the certificate chain that the bus and the static site show; none for http.
         tls_key: Path of its private key.
         trusted_proxies: Where a web server may stand whose word about who it speaks for is believed.
+        allow_workshop_token: Whether the token that everybody knows may be used where others can reach the bus.
         allowed_origins: Origins whose pages may use the bus, such as ``"http://localhost:3000"``.
         client_events: Names that clients may publish.
         max_event: Largest event, in bytes of JSON.
@@ -53,12 +54,14 @@ class Settings:
         identify_timeout: Seconds a connection has to identify or authenticate itself.
         heartbeat: Seconds between pings; who lets three of them pass without a sign of life is cut off.
         identity_lifetime: Seconds an identity lives after its last socket closed or its last publish.
-        ack_wait: Seconds a member of a group has to ack an event.
-        max_deliveries: Deliveries of an event to a group, after which it becomes a dead letter.
+        ack_wait: Seconds a member of a group has to ack an event, or to say that it is working on it.
+        max_deliveries: Attempts of a group at an event, after which it becomes a dead letter.
         deduplication_seconds: Seconds within which a repeated id is a duplicate, if its event is kept so long.
         fast_path: Whether plain requests to publish take a short cut past the web server.
+        runner: The process with which a program ends; 0 for none.
         unknown: What is set and looks like a setting, but is none: a line for each.
         retention_events: Events that the log keeps; 0 if all.
+        retention_bytes: Bytes of events that the log keeps; 0 if all.
         retention_seconds: Seconds that the log keeps an event; 0 if for ever.
     """
 
@@ -73,6 +76,7 @@ class Settings:
     tls_cert: str = ""
     tls_key: str = ""
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    allow_workshop_token: bool = False
     allowed_origins: frozenset[str] = frozenset({"http://localhost:3000"})
     client_events: Patterns = ALL_BUT_ANSWERS
     max_event: int = 256 * 1024
@@ -88,8 +92,10 @@ class Settings:
     max_deliveries: int = 5
     deduplication_seconds: float = 24 * 60 * 60.0
     retention_events: int = 1_000_000
+    retention_bytes: int = 1024 * 1024 * 1024
     retention_seconds: float = 7 * 24 * 60 * 60.0
     fast_path: bool = True
+    runner: int = 0
     unknown: tuple[str, ...] = ()
 
     @classmethod
@@ -123,6 +129,7 @@ class Settings:
             tls_cert=tls_cert,
             tls_key=tls_key,
             trusted_proxies=env.networks("EVENTBUS_TRUSTED_PROXIES"),
+            allow_workshop_token=env.switch("EVENTBUS_ALLOW_WORKSHOP_TOKEN", default=False),
             allowed_origins=env.origins(
                 "EVENTBUS_ALLOWED_ORIGINS", default_origins(file_server_host, file_server_port, scheme)
             ),
@@ -137,11 +144,13 @@ class Settings:
             identify_timeout=env.seconds("EVENTBUS_IDENTIFY_TIMEOUT", 10.0),
             identity_lifetime=env.seconds("EVENTBUS_IDENTITY_LIFETIME", 24 * 60 * 60.0),
             ack_wait=env.seconds("EVENTBUS_ACK_WAIT", 30.0),
-            max_deliveries=env.whole_number("EVENTBUS_MAX_DELIVERIES", 5, unit="deliveries"),
+            max_deliveries=env.whole_number("EVENTBUS_MAX_DELIVERIES", 5, unit="attempts"),
             deduplication_seconds=env.seconds("EVENTBUS_DEDUPLICATION_SECONDS", 24 * 60 * 60.0),
             retention_events=env.whole_number("EVENTBUS_RETENTION_EVENTS", 1_000_000, unit="events", least=0),
+            retention_bytes=env.whole_number("EVENTBUS_RETENTION_BYTES", 1024 * 1024 * 1024, unit="bytes", least=0),
             retention_seconds=env.seconds("EVENTBUS_RETENTION_SECONDS", 7 * 24 * 60 * 60.0, or_none=True),
             fast_path=env.switch("EVENTBUS_FAST_PATH", default=True),
+            runner=env.whole_number("EVENTBUS_RUNNER", 0, unit="a process", least=0),
             unknown=tuple(env.unknown()),
         )
 
@@ -168,7 +177,7 @@ class _Reader:
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
-        self._known = {"EVENTBUS_CONNECTED_FILE"}  # a service's
+        self._known = {"EVENTBUS_CONNECTED_FILE", "EVENTBUS_HANDLER_TIMEOUT"}  # a service's
 
     def unknown(self) -> Iterator[str]:
         """Name what is set, looks like a setting, and is none that was asked for."""

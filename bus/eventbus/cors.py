@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-
 from aiohttp import web
 from multidict import CIMultiDictProxy
 
-from .problems import NotAllowed
+from .once import Once
+from .problems import OF_ALL_ANSWERS, NotAllowed
 
 MAX_AGE = 7200
 """Seconds that a browser may keep a preflight's answer; no browser keeps it longer."""
-
-TOLD = 100
-"""Pages that are refused, at most, of which the bus's own log tells."""
-
-logger = logging.getLogger("eventbus")
 
 
 class Cors:
@@ -27,7 +21,7 @@ class Cors:
 
     def __init__(self, origins: frozenset[str]) -> None:
         self._origins = origins
-        self._told: set[str] = set()
+        self._once = Once()
 
     def refuses(self, headers: CIMultiDictProxy[str]) -> bool:
         """Does a request come from a page that is not allowed? Programs other than browsers send no origin."""
@@ -41,12 +35,8 @@ class Cors:
         """
         if not self.refuses(headers):
             return
-        page = headers["Origin"]
-        refusal = f"pages from {page} may not connect; see EVENTBUS_ALLOWED_ORIGINS"
-        if page not in self._told and len(self._told) < TOLD:
-            self._told.add(page)
-            logger.warning("%s", ascii(refusal)[1:-1])
-        raise NotAllowed(refusal)
+        refusal = f"pages from {headers['Origin']} may not connect; see EVENTBUS_ALLOWED_ORIGINS"
+        raise NotAllowed(self._once.warn(refusal))
 
     def headers(self, headers: CIMultiDictProxy[str]) -> dict[str, str]:
         """Make what lets the page read the answer to a request that has these headers."""
@@ -58,7 +48,7 @@ class Cors:
 
     async def add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         """Let the page read the response: on errors too, or the browser hides them."""
-        response.headers.update(self.headers(request.headers))
+        response.headers.update({**OF_ALL_ANSWERS, **self.headers(request.headers)})
 
     async def preflight(self, request: web.Request) -> web.Response:
         """OPTIONS: tell a browser what a page may send; without an allowed origin it will send nothing."""

@@ -7,7 +7,6 @@ is not decided here.
 from __future__ import annotations
 
 import re
-import time
 from functools import lru_cache
 from itertools import accumulate
 
@@ -123,17 +122,6 @@ def logged(draft: Draft, *, id: str, seq: int, time: str, source: str) -> Event:
     """Make an event of what was published."""
     json = place(encode(draft, id=id, time=time, source=source), seq)
     return Event(seq=seq, name=draft.name, identifier=draft.context.get("identifier"), json=json)
-
-
-def timestamp(unix_time: float) -> str:
-    """Write a Unix time in seconds as RFC 3339 in UTC with milliseconds."""
-    return _timestamp(int(unix_time * 1000))
-
-
-@lru_cache(maxsize=16)  # on a busy bus many ask in the same millisecond
-def _timestamp(milliseconds: int) -> str:
-    seconds, rest = divmod(milliseconds, 1000)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:03}Z"
 
 
 def decode_text(body: bytes) -> str:

@@ -10,6 +10,7 @@ its first byte on, and the connection with it for good, so that one place knows 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,24 +19,32 @@ from email.utils import formatdate
 
 from aiohttp import web
 from aiohttp.base_protocol import BaseProtocol
-from aiohttp.http import SERVER_SOFTWARE, HttpProcessingError, HttpRequestParser, HttpVersion11
+from aiohttp.http import HttpProcessingError, HttpRequestParser, HttpVersion11
 from aiohttp.tcp_helpers import tcp_keepalive
 
-from .accepting import switch
+from .accepting import heard, switch
 from .config import Settings
 from .cors import Cors
 from .forwarded import sending_host
+from .hosts import Hosts
 from .http_api import HttpApi
-from .problems import Problem, header_lines, raw_refusal
+from .problems import OF_ALL_ANSWERS, Defect, Problem, header_lines, raw_refusal
 from .routing import Service
 from .serving import KEEP_ALIVE
+from .timestamps import within_calendar
 
 MAX_HEADS = 1024
 MAX_HEAD = 2048  # bytes
 READ_AHEAD = 64 * 1024
 """Bytes of further requests that wait until the one before them is answered, above which no more is read."""
 
-_OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%bDate: %b\r\n\r\n%b"
+logger = logging.getLogger("eventbus")
+
+_OK = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+    + header_lines(OF_ALL_ANSWERS)
+    + b"Content-Length: %d\r\n%bDate: %b\r\n\r\n%b"
+)
 _CHANGE_THE_MEANING = ("Transfer-Encoding", "Content-Encoding", "Expect", "Upgrade", "TE", "Trailer")
 
 
@@ -44,12 +53,14 @@ class _Head:
     """What the head of a plain request says.
 
     Attributes:
+        path: Where it goes.
         length: Bytes of the body.
         service: Who publishes; None for a client.
         forwarded: The ``X-Forwarded-For`` headers.
         headers: Of any answer.
     """
 
+    path: str
     length: int
     service: Service | None
     forwarded: list[str]
@@ -61,21 +72,23 @@ class FastPath:
 
     Args:
         api: Says who publishes, and publishes.
-        cors: Makes headers for browsers.
+        cors: Says which pages may publish, and makes headers for browsers.
+        hosts: Says by which names the bus may be called.
         settings: Limits, and who is trusted to speak for others.
     """
 
-    def __init__(self, *, api: HttpApi, cors: Cors, settings: Settings) -> None:
+    def __init__(self, *, api: HttpApi, cors: Cors, hosts: Hosts, settings: Settings) -> None:
         self.api = api
         self.proxies = settings.trusted_proxies
         self.connections: set[_PlainRequests] = set()
         self._cors = cors
+        self._hosts = hosts
         self._max_body = settings.max_body
         self._heads: dict[bytes, _Head | None] = {}
 
-    def before(self, server: web.Server) -> Callable[[], asyncio.Protocol]:
-        """Return what makes the protocol of a connection: ours, and aiohttp's for everything else."""
-        return lambda: _PlainRequests(self, server)
+    def before(self, others: Callable[[], asyncio.Protocol]) -> Callable[[], asyncio.Protocol]:
+        """Return what makes the protocol of a connection: ours, and others for everything else."""
+        return lambda: _PlainRequests(self, others)
 
     def head(self, block: bytes) -> _Head | None:
         """Tell what a request's head says, up to and with its empty line; None if it is not plain."""
@@ -113,11 +126,13 @@ class FastPath:
             return None
         try:
             service = self.api.publisher(headers)
+            self._hosts.check(headers.getall("Host", []), is_trusted=service is not None)
+            self._cors.check(headers)
         except Problem:
             return None
-        answer = self._cors.headers(headers) | {"Server": SERVER_SOFTWARE}
+        answer = self._cors.headers(headers)
         forwarded = headers.getall("X-Forwarded-For", [])
-        return _Head(length=length, service=service, forwarded=forwarded, headers=header_lines(answer))
+        return _Head(message.path, length, service, forwarded, header_lines(answer))
 
     async def close(self) -> None:
         """Close the connections; those that wait for an answer get it first."""
@@ -128,15 +143,19 @@ class FastPath:
             connection.close()
 
 
+FAST_PATH = web.AppKey("FAST_PATH", FastPath)
+"""The app's; absent if a setting says so."""
+
+
 class _PlainRequests(asyncio.Protocol):
     """Speaks with the other side as long as nothing but plain requests come.
 
     One request is answered at a time, as aiohttp does it; what comes meanwhile waits.
     """
 
-    def __init__(self, path: FastPath, server: web.Server) -> None:
+    def __init__(self, path: FastPath, others: Callable[[], asyncio.Protocol]) -> None:
         self._path = path
-        self._server = server
+        self._others = others
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
         self._peer = ""
@@ -187,23 +206,24 @@ class _PlainRequests(asyncio.Protocol):
         if head is None or len(data) < begin + head.length:
             self._hand_over(data)
             return
+        heard(self._transport)
         end = begin + head.length
         self._waiting = data[end:]
-        self.answering = self._loop.create_task(self._answer(head, data[:end], data[begin:end]))
+        self.answering = self._loop.create_task(self._answer(head, data[begin:end]))
 
-    async def _answer(self, head: _Head, request: bytes, body: bytes) -> None:
+    async def _answer(self, head: _Head, body: bytes) -> None:
         api = self._path.api
         try:
             host = sending_host(self._peer, head.forwarded, trusted=self._path.proxies)
-            with api.publishing.room(len(body), head.service, host=host):
+            with api.publishing.room(head.service, host=host) as hold:
+                hold.grow(len(body))
                 receipt = await api.publish_body(body, head.service, host=host)
             answer = _OK % (len(receipt), head.headers, _date(), receipt)
         except Problem as problem:
             answer = raw_refusal(problem, b"%bDate: %b\r\n" % (head.headers, _date()))
-        except Exception:  # a defect: aiohttp's handler meets it too, and says it
-            self.answering = None
-            self._hand_over(request + self._waiting)
-            return
+        except Exception:  # not aiohttp's to answer: the event may be in the log, and would be stored twice
+            logger.exception("a defect of the bus, while it handled %s %r", "POST", head.path)
+            answer = raw_refusal(Defect(), b"%bDate: %b\r\n" % (head.headers, _date()))
         self.answering = None
         self._idle_since = self._loop.time()
         if self._transport.is_closing():
@@ -222,7 +242,7 @@ class _PlainRequests(asyncio.Protocol):
     def _hand_over(self, data: bytes) -> None:
         self._leave()
         if not self._transport.is_closing():
-            handler = self._server()
+            handler = self._others()
             switch(self._transport, handler)
             self._transport.resume_reading()
             handler.data_received(data)  # last: it may pause reading, and must not be overruled
@@ -251,7 +271,7 @@ class _Clock:
     def __call__(self) -> bytes:
         second = int(time.time())
         if second != self._second:
-            self._second, self._text = second, formatdate(second, usegmt=True).encode()
+            self._second, self._text = second, formatdate(within_calendar(second), usegmt=True).encode()
         return self._text
 
 

@@ -1,4 +1,8 @@
-"""Which host a request comes from, where web servers stand in front of the bus and say so in ``X-Forwarded-For``."""
+"""Which host a request comes from, where web servers stand in front of the bus and say so in ``X-Forwarded-For``.
+
+What a host may have is bounded, and so is what its site may: a provider gives a customer a /48 of IPv6, or a part of
+it (RFC 6177), in which there are 65,536 hosts.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,11 @@ Network = IPv4Network | IPv6Network
 
 NETWORK_OF_A_HOST = 64
 """Bits of an IPv6 address that its owner cannot choose (RFC 4291, 2.5.1)."""
+
+NETWORK_OF_A_SITE = 48
+
+HOSTS_OF_A_SITE = 8
+"""All hosts of a site together may have as much as so many."""
 
 
 def sending_host(peer: str, forwarded: Iterable[str], *, trusted: Collection[Network]) -> str:
@@ -34,6 +43,22 @@ def is_in(host: str, networks: Collection[Network]) -> bool:
     """Is a host in one of these networks?"""
     address = _address(host)
     return address is not None and any(address in network for network in networks)
+
+
+@lru_cache(maxsize=1024)
+def places_of(host: str) -> tuple[tuple[str, int], ...]:
+    """Tell for whom else a host counts.
+
+    Args:
+        host: As `sending_host` returns it.
+
+    Returns:
+        The host and, with IPv6, its site; beside each, how many hosts' share it may have.
+    """
+    if ":" not in host:
+        return ((host, 1),)
+    site = IPv6Network(host).supernet(new_prefix=NETWORK_OF_A_SITE)
+    return (host, 1), (str(site), HOSTS_OF_A_SITE)
 
 
 # Both are asked at each request, and mostly for the same hosts.

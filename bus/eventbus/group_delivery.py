@@ -10,14 +10,15 @@ import hashlib
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 import msgspec
 
+from .attempts import Member
 from .event import Draft, Event
 from .frames import text_frame
-from .groups import Group, Member, Place
+from .groups import Group, Place
 from .log import READ_LIMIT, GroupKey, Log, Publisher
 from .outlet import Outlet
 from .patterns import EVERYTHING, OWN, Patterns
@@ -42,7 +43,7 @@ class GroupDelivery:
         key: Its service and name.
         log: Where its events are.
         group: Its state.
-        max_deliveries: After so many, an event becomes a dead letter.
+        max_deliveries: After so many attempts, an event becomes a dead letter.
         clock: Seconds; only goes forward.
 
     Attributes:
@@ -90,17 +91,26 @@ class GroupDelivery:
         return self.place == self.kept
 
     @contextmanager
-    def joined(self, outlet: Outlet, *, names: Patterns, prefetch: int) -> Iterator[Membership]:
-        """Deliver to one more member until the block is left; its `names` become the group's."""
+    def joined(
+        self, outlet: Outlet, *, names: Patterns, prefetch: int, working: Iterable[int] = ()
+    ) -> Iterator[Membership]:
+        """Deliver to one more member until the block is left; its `names` become the group's.
+
+        Args:
+            outlet: Where its events go.
+            names: What it wants.
+            prefetch: How many events it may hold unacked.
+            working: What it still has in hand from an earlier connection.
+        """
         self._names, self._ahead = names, []
-        member = self._group.join(prefetch)
+        member = self._group.join(prefetch, working=working, now=self._clock())
         self._outlets[member] = outlet
         self._task = self._task or asyncio.create_task(self._run())
         self.wake()
         try:
             yield Membership(self, self._group, member, self._clock)
         finally:
-            self._group.leave(member, now=self._clock())
+            self._group.leave(member, now=self._clock(), lost=not outlet.excused)
             del self._outlets[member]
             if draining := self._draining.pop(member, None):
                 draining.cancel()
@@ -153,23 +163,26 @@ class GroupDelivery:
             self._draining.pop(member, None)
 
     async def _redeliver(self, *, now: float) -> bool:
-        """Hand out, again, the event that has been due longest; tell whether that was possible."""
+        """Hand out, again, an event that is due; tell whether that was possible."""
         self._group.take_back(now=now)
-        seq = self._group.next_due(now=now)
-        if seq is None or self._choose() is None:
-            return False
+        for seq in self._group.next_due(now=now):
+            if self._choose(seq):
+                await self._redeliver_one(seq)
+                return True
+        return False
+
+    async def _redeliver_one(self, seq: int) -> None:
         events = await self._log.read(after=seq - 1, limit=1)
-        if not self._group.deliveries(seq):
-            pass  # acked meanwhile
+        if not self._group.waits(seq):
+            pass  # acked meanwhile, or its member is back
         elif not events or events[0].seq != seq:
             self._be_overtaken()
         elif events[0].name not in self._names:
             self._group.drop(seq)  # the service may no longer see it, or the last member asked for others
-        elif self._group.deliveries(seq) >= self._max_deliveries:
+        elif self._group.attempts(seq) >= self._max_deliveries:
             await self._give_up(events[0])
-        else:
-            self._hand_out(events)
-        return True
+        elif member := self._choose(seq):
+            self._outlets[member].write(self._deliver(events[0], member))
 
     async def _deliver_new(self) -> bool:
         """Hand out what comes next in the log; tell whether there was something and somebody to take it."""
@@ -201,16 +214,19 @@ class GroupDelivery:
             member = self._choose()
             if member is None:
                 break
-            deliveries = self._group.deliver(event.seq, member, now=self._clock())
-            frames[member].append(_frame(event, deliveries))
+            frames[member].append(self._deliver(event, member))
             count += 1
         for member, own in frames.items():
             self._outlets[member].write(b"".join(own))
         return count
 
-    def _choose(self) -> Member | None:
+    def _deliver(self, event: Event, member: Member) -> bytes:
+        return _frame(event, self._group.deliver(event.seq, member, now=self._clock()))
+
+    def _choose(self, seq: int | None = None) -> Member | None:
+        """Tell which member gets an event that comes again, or a new one if none is named."""
         ready = [member for member, outlet in self._outlets.items() if member not in self._draining and not outlet.full]
-        return self._group.choose(ready)
+        return self._group.choose(ready, seq, now=self._clock())
 
     async def _give_up(self, event: Event) -> None:
         """Say that nobody could do an event, and go on; nothing is said of what says just that."""
@@ -221,17 +237,18 @@ class GroupDelivery:
     def _dead_letter(self, event: Event) -> Draft:
         service, group = self.key
         content = event.content
-        deliveries = self._group.deliveries(event.seq)
         data = {
             "seq": event.seq,
             "id": content.id,
             "name": event.name,
             "source": content.source,
-            "deliveries": deliveries,
+            "deliveries": self._group.deliveries(event.seq),
+            "attempts": self._group.attempts(event.seq),
             "group": group,
         }
         # The same whenever it is made: if the bus is killed before the group's place is kept, there is still one only.
-        name = hashlib.sha256(msgspec.json.encode([service, group, event.seq])).hexdigest()
+        # Another log may have another event at this position.
+        name = hashlib.sha256(msgspec.json.encode([service, group, self._log.epoch, event.seq])).hexdigest()
         return Draft(name=DEAD_LETTER, data=msgspec.Raw(msgspec.json.encode(data)), id=name)
 
     def _be_overtaken(self) -> None:
@@ -255,6 +272,11 @@ class Membership:
         self._group.ack(self._member, seqs)
         self._delivery.wake()
 
+    def working(self, seqs: Collection[int]) -> None:
+        """These are still in hand, or in the member's queue."""
+        self._group.working(self._member, seqs, now=self._clock())
+        self._delivery.wake()
+
     def nack(self, seq: int, *, delay: float) -> None:
         """This could not be done; `delay` is in seconds."""
         self._group.nack(self._member, seq, due=self._clock() + delay)
@@ -269,7 +291,7 @@ class Groups:
     Args:
         log: Keeps their events and places.
         ack_wait: Seconds a member has to ack an event.
-        max_deliveries: After so many, an event becomes a dead letter.
+        max_deliveries: After so many attempts, an event becomes a dead letter.
         clock: Seconds; only goes forward.
     """
 

@@ -1,21 +1,23 @@
 """A group: the instances of one service that share the work (a consumer group). Its rules, without sockets or log.
 
 Every event goes to one member, which must ack it. One that is not acked in time, or whose member left, is due again.
-Times are seconds on any clock that only goes forward.
+What of that counts as an attempt at the event stands in `attempts`. Times are seconds on any clock that only goes
+forward.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import msgspec
+from msgspec import UNSET, UnsetType
+
+from .attempts import Member, Pending
+from .choosing import choose
+from .waiting import Waiting
 
 MAX_PENDING = 10_000
 """Events of a group that may be open at once: bounds its memory; until some are acked, no new ones are handed out."""
-
-MAX_VOID = 64
-"""Entries of a group's queue that may be void beyond as many as are not: void ones may lie there for long."""
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,28 +26,14 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         cursor: Everything up to this ``seq`` was handed out or passed over.
         pending: Of that, what is not done: its ``seq``, and how often it was delivered.
+        attempts: How often members failed at what is pending, if they did.
+        losses: How often connections were lost with it since then, if any were.
     """
 
     cursor: int
     pending: dict[int, int] = msgspec.field(default_factory=dict)
-
-
-class Member:
-    """One connection that takes part.
-
-    Args:
-        prefetch: How many events it may hold unacked.
-    """
-
-    def __init__(self, prefetch: int) -> None:
-        self._prefetch = prefetch
-        self.held: dict[int, float] = {}  # seq: when its ack wait ends; that is the order they were delivered in
-        self.late = False  # let an ack wait pass, and has done nothing since
-
-    @property
-    def room(self) -> int:
-        """How many more events it may hold."""
-        return self._prefetch - len(self.held)
+    attempts: dict[int, int] | UnsetType = UNSET
+    losses: dict[int, int] | UnsetType = UNSET
 
 
 class Group:
@@ -53,7 +41,7 @@ class Group:
 
     Args:
         place: Where it goes on; what was pending there is due at once.
-        ack_wait: Seconds a member has to ack an event.
+        ack_wait: Seconds a member has to ack an event, or to say that it is working on it.
 
     Attributes:
         cursor: Everything up to this ``seq`` was handed out or passed over.
@@ -63,53 +51,70 @@ class Group:
     def __init__(self, place: Place, *, ack_wait: float) -> None:
         self._ack_wait = ack_wait
         self.cursor = place.cursor
-        self.members: set[Member] = set()
-        self._deliveries = dict(place.pending)  # of what is not done
-        self._holders: dict[int, Member] = {}
-        self._due: dict[int, float] = {}  # of what nobody holds
-        self._queue: list[tuple[float, int]] = []  # the same as a heap; entries that `_due` contradicts are void
-        for seq in place.pending:
+        self.members: dict[Member, None] = {}  # in the order they came
+        self._pending: dict[int, Pending] = {}
+        self._due = Waiting()  # what nobody holds
+        self._suspects = Waiting()  # nor these
+        for seq, deliveries in place.pending.items():
+            self._pending[seq] = pending = Pending(deliveries)
+            pending.attempts = (place.attempts or {}).get(seq, 0)
+            pending.losses = (place.losses or {}).get(seq, 0)
+            pending.put_back()
             self._return(seq, due=0.0)
 
     @property
     def place(self) -> Place:
         """What to keep, so that the group can go on after a restart."""
-        return Place(cursor=self.cursor, pending=dict(self._deliveries))
+        items = self._pending.items()
+        return Place(
+            cursor=self.cursor,
+            pending={seq: each.deliveries for seq, each in items},
+            attempts={seq: each.attempts for seq, each in items if each.attempts} or UNSET,
+            losses={seq: each.losses for seq, each in items if each.losses} or UNSET,
+        )
 
     @property
     def room(self) -> int:
         """How many new events may be handed out; those that come again have their room already."""
-        return max(0, MAX_PENDING - len(self._deliveries))
+        return max(0, MAX_PENDING - len(self._pending))
 
-    def join(self, prefetch: int) -> Member:
-        """Add a member."""
+    def join(self, prefetch: int, *, working: Iterable[int] = (), now: float) -> Member:
+        """Add a member; it may still be `working` on what it held on an earlier connection, and holds that again."""
         member = Member(prefetch)
-        self.members.add(member)
+        self.members[member] = None
+        for seq in working:
+            if seq in self._pending:
+                self._find(seq, member, now=now)
         return member
 
-    def leave(self, member: Member, *, now: float) -> None:
-        """Remove a member; what it held is due at once."""
-        self.members.discard(member)
+    def leave(self, member: Member, *, now: float, lost: bool = True) -> None:
+        """Remove a member; what it held is due at once.
+
+        Args:
+            member: Which one.
+            now: The time.
+            lost: Its connection was lost; else the bus ended it, or the member left on purpose.
+        """
+        del self.members[member]
+        if lost:
+            self._connection_lost(list(member.held), member, now=now)
         for seq in list(member.held):
+            self._pending[seq].put_back()
             self._return(seq, due=now)
 
-    def choose(self, ready: Iterable[Member]) -> Member | None:
-        """Tell which of the members that are `ready` gets the next event: the one with most room, if any has.
-
-        One that was late gets something only while all members were: it may be frozen.
-        """
-        prompt = [member for member in self.members if not member.late]
-        able = [member for member in ready if member.room > 0 and (not prompt or not member.late)]
-        return max(able, key=lambda member: member.room, default=None)
+    def choose(self, ready: Iterable[Member], seq: int | None = None, *, now: float) -> Member | None:
+        """Tell which of the members that are `ready` gets an event that comes again, or a new one if none is named."""
+        event = None if seq is None else self._pending.get(seq)
+        return choose(self.members, ready, event, suspect_waits=self._suspects.next_due(now=now) is not None)
 
     def deliver(self, seq: int, member: Member, *, now: float) -> int:
         """Hand an event to a member; return how often it was delivered by now."""
         self.cursor = max(self.cursor, seq)
-        self._due.pop(seq, None)
-        self._deliveries[seq] = self._deliveries.get(seq, 0) + 1
-        self._holders[seq] = member
-        member.held[seq] = now + self._ack_wait
-        return self._deliveries[seq]
+        pending = self._pending.setdefault(seq, Pending())
+        pending.deliver(member)
+        member.apart = pending.is_suspect
+        self._hold(seq, member, now=now)
+        return pending.deliveries
 
     def pass_over(self, seq: int) -> None:
         """Go on after `seq`: nothing up to there is for this group."""
@@ -117,7 +122,7 @@ class Group:
 
     def lose(self, upto: int) -> bool:
         """Go on after `upto`, as everything up to there is gone; tell whether any of it was not done."""
-        lost = [seq for seq in self._deliveries if seq <= upto]
+        lost = [seq for seq in self._pending if seq <= upto]
         for seq in lost:
             self.drop(seq)
         is_new = self.cursor < upto
@@ -126,7 +131,15 @@ class Group:
 
     def deliveries(self, seq: int) -> int:
         """Tell how often an event was delivered; 0 for one that is done or not begun."""
-        return self._deliveries.get(seq, 0)
+        return self._pending[seq].deliveries if seq in self._pending else 0
+
+    def attempts(self, seq: int) -> int:
+        """Tell how often members failed at an event; 0 for one that is done or not begun."""
+        return self._pending[seq].attempts if seq in self._pending else 0
+
+    def waits(self, seq: int) -> bool:
+        """Is this an event that is not done and that nobody holds?"""
+        return seq in self._due or seq in self._suspects
 
     def ack(self, member: Member, seqs: Iterable[int]) -> None:
         """Count events as done, whoever holds them; those that are not pending are ignored."""
@@ -138,50 +151,103 @@ class Group:
         """Give an event back, to be delivered again from `due` on; ignored if the member does not hold it."""
         member.late = False
         if seq in member.held:
+            self._pending[seq].fail()
             self._return(seq, due=due)
+
+    def working(self, member: Member, seqs: Collection[int], *, now: float) -> None:
+        """Let the ack wait begin anew for what the member has in hand; what it does not hold is ignored.
+
+        Unless nobody has had it since it was lost, as with a member that was frozen: then the member holds it again.
+        """
+        member.late, member.spoke = False, now
+        for seq in seqs:
+            if seq in member.held:
+                self._pending[seq].named = True
+                self._hold(seq, member, now=now)
+            elif seq in self._pending and self._pending[seq].can_be_found:
+                self._find(seq, member, now=now)
 
     def drop(self, seq: int) -> None:
         """Have done with an event."""
-        if self._deliveries.pop(seq, None) is None:
+        pending = self._pending.pop(seq, None)
+        if pending is None:
             return
-        self._due.pop(seq, None)
-        if seq in self._holders:
-            del self._holders.pop(seq).held[seq]
+        self._due.remove(seq)
+        self._suspects.remove(seq)
+        if pending.holder:
+            del pending.holder.held[seq]
 
     def take_back(self, *, now: float) -> None:
         """Make due whatever was held longer than the ack wait."""
         for member in self.members:
-            for seq in list(_overdue(member, now)):
+            overdue = list(_overdue(member, now))
+            if not overdue:
+                continue
+            if member.spoke is None:
                 member.late = True
-                self._return(seq, due=now)
+                self._fail(overdue, now=now)
+            elif member.spoke + self._ack_wait <= now:
+                member.late = True  # and has said of nothing that it is working on it: no event is to blame
+                self._connection_lost(list(member.held), member, now=now)
+            else:
+                self._take_back_what_was_left_out(overdue, member, now=now)
 
-    def next_due(self, *, now: float) -> int | None:
-        """Tell which event is to be delivered again now, the one that has been due longest; None if none is."""
-        self._forget_void()
-        return self._queue[0][1] if self._queue and self._queue[0][0] <= now else None
+    def next_due(self, *, now: float) -> Iterator[int]:
+        """Give the events to be delivered again now that have been due longest: a suspect, and another one."""
+        for waiting in (self._suspects, self._due):
+            seq = waiting.next_due(now=now)
+            if seq is not None:
+                yield seq
 
     def next_time(self, *, now: float) -> float | None:
         """Tell when `take_back` or `next_due` will have more to do than now; None if never."""
-        self._forget_void()
         times = [next(iter(member.held.values())) for member in self.members if member.held]
-        return min(times + [due for due, _ in self._queue[:1] if due > now], default=None)
+        firsts = [waiting.first() for waiting in (self._due, self._suspects)]
+        return min(times + [first[0] for first in firsts if first and first[0] > now], default=None)
 
     def delays(self, *, now: float) -> bool:
         """Was anything given back with a delay that is not over? A place does not tell."""
-        return any(due > now for due in self._due.values())
+        return self._due.any_after(now) or self._suspects.any_after(now)
+
+    def _take_back_what_was_left_out(self, overdue: Iterable[int], member: Member, *, now: float) -> None:
+        """The member lives, and says `working` for others: it failed at these, unless they never reached it."""
+        for seq in overdue:
+            if self._pending[seq].named:
+                self._fail([seq], now=now)
+            else:
+                self._connection_lost([seq], member, now=now)
+
+    def _fail(self, seqs: Iterable[int], *, now: float) -> None:
+        for seq in seqs:
+            self._pending[seq].fail()
+            self._return(seq, due=now)
+
+    def _connection_lost(self, seqs: Iterable[int], member: Member, *, now: float) -> None:
+        alone = len(member.held) == 1
+        for seq in seqs:
+            self._pending[seq].lose(alone=alone)
+            self._return(seq, due=now)
+
+    def _hold(self, seq: int, member: Member, *, now: float) -> None:
+        self._due.remove(seq)
+        self._suspects.remove(seq)
+        member.held.pop(seq, None)  # its turn is by the time when its ack wait ends
+        member.held[seq] = now + self._ack_wait
+
+    def _find(self, seq: int, member: Member, *, now: float) -> None:
+        pending = self._pending[seq]
+        if pending.holder:
+            del pending.holder.held[seq]
+        pending.find(member)
+        member.apart = member.apart or pending.is_suspect
+        self._hold(seq, member, now=now)
 
     def _return(self, seq: int, *, due: float) -> None:
-        if seq in self._holders:
-            del self._holders.pop(seq).held[seq]
-        self._due[seq] = due
-        heapq.heappush(self._queue, (due, seq))
-
-    def _forget_void(self) -> None:
-        if len(self._queue) > 2 * len(self._due) + MAX_VOID:
-            self._queue = [(due, seq) for seq, due in self._due.items()]
-            heapq.heapify(self._queue)
-        while self._queue and self._due.get(self._queue[0][1]) != self._queue[0][0]:
-            heapq.heappop(self._queue)
+        pending = self._pending[seq]
+        if pending.holder:
+            del pending.holder.held[seq]
+            pending.holder = None
+        (self._suspects if pending.is_suspect else self._due).add(seq, due=due)
 
 
 def _overdue(member: Member, now: float) -> Iterator[int]:

@@ -12,7 +12,7 @@ from msgspec.json import encode
 from multidict import CIMultiDictProxy
 
 from .forwarded import Network
-from .incoming import names_within, read_body, sender, size_of_body, whole_number
+from .incoming import check_epoch, names_within, read_body, sender, whole_number
 from .log import Appended, Log
 from .problems import NoRight, Unavailable
 from .publishing import Publishing, is_batch
@@ -46,8 +46,8 @@ class HttpApi:
         if self.draining:
             raise Unavailable("the bus is stopping; send the event again, with the same id")
         service, host = self.publisher(request.headers), sender(request, trusted_proxies=self._proxies)
-        with self.publishing.room(size_of_body(request), service, host=host):
-            return _json(await self.publish_body(await read_body(request), service, host=host))
+        with self.publishing.room(service, host=host) as hold:
+            return _json(await self.publish_body(await read_body(request, hold), service, host=host))
 
     async def publish_body(self, body: bytes, service: Service | None, *, host: str) -> bytes:
         """Publish the event, or the batch of events, that a body holds; return the answer as JSON."""
@@ -59,10 +59,11 @@ class HttpApi:
     async def read(self, request: web.Request) -> web.Response:
         """GET /events: what the log holds, for services."""
         service = self._service(request.headers)
+        check_epoch(request, self._log.epoch)
         after, limit = whole_number(request, "after", 0), whole_number(request, "limit", 100)
         names, address = names_within(request, service.subscribe), request.query.get("identifier")
         events = await self._log.read(after=after, limit=min(limit, 1000), names=names, address=address)
-        return _json(b"[%b]" % b",".join([event.json for event in events]))
+        return _json(b"[%b]" % b",".join([event.json for event in events]), {"EventBus-Epoch": self._log.epoch})
 
     async def healthz(self, _request: web.Request) -> web.Response:
         """GET /healthz: the process lives."""
@@ -87,8 +88,8 @@ class HttpApi:
         return service
 
 
-def _json(body: bytes) -> web.Response:
-    return web.Response(body=body, content_type="application/json")
+def _json(body: bytes, headers: dict[str, str] | None = None) -> web.Response:
+    return web.Response(body=body, content_type="application/json", headers=headers)
 
 
 def _receipt(appended: Appended) -> dict[str, str | int | bool]:

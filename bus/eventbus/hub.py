@@ -24,7 +24,6 @@ from .subscription import RETRY_READING, Subscription, frames_of
 
 logger = logging.getLogger("eventbus")
 
-
 PUSHES_AT_ONCE = 500
 """Sockets that are written to before everything else has its turn."""
 

@@ -9,7 +9,6 @@ import asyncio
 import hashlib
 import logging
 import secrets
-import time
 from collections.abc import Callable, Iterable, Mapping
 
 from .log import Log
@@ -42,7 +41,7 @@ class Identities:
         log: Keeps them.
         lifetime: Seconds that an identity lives after its last use.
         is_connected: Has an address an open socket? Then its identity lives, wherever the clock leaps to.
-        clock: Unix time in seconds.
+        clock: Seconds, such as `Ages.now`: one that leapt would end all identities at once.
     """
 
     def __init__(
@@ -50,8 +49,8 @@ class Identities:
         log: Log,
         *,
         lifetime: float,
+        clock: Callable[[], float],
         is_connected: Callable[[str], bool] = lambda _: False,
-        clock: Callable[[], float] = time.time,
     ) -> None:
         self._log = log
         self._lifetime = lifetime

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Iterable
+from ipaddress import ip_address
 
 from .config import ConfigError
+from .port_holder import port_holder
 
 NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
@@ -41,6 +43,11 @@ def listen(host: str, port: int, *, setting: str) -> list[socket.socket]:
     return sockets
 
 
+def is_loopback(host: str) -> bool:
+    """Can only programs of this machine reach what listens on this host?"""
+    return all(ip_address(address.partition("%")[0]).is_loopback for _, (address, _) in _addresses(host, 0))
+
+
 def _addresses(host: str, port: int) -> Iterable[tuple[socket.AddressFamily, tuple[str, int]]]:
     found = [
         (family, (str(address[0]), port))
@@ -52,9 +59,10 @@ def _addresses(host: str, port: int) -> Iterable[tuple[socket.AddressFamily, tup
 
 def _refusal(error: OSError, host: str, port: int, setting: str) -> ConfigError:
     if error.errno == errno.EADDRINUSE:
-        return ConfigError(
-            f"{setting}_PORT={port}: another program is listening on this port of {host}; stop it, or set another port"
-        )
+        holder = port_holder(port)
+        who = f" ({holder})" if holder else ""
+        taken = f"another program is listening on this port of {host}{who}"
+        return ConfigError(f"{setting}_PORT={port}: {taken}; stop it, or set another port")
     return ConfigError(f"{setting}_HOST={host}, {setting}_PORT={port}: {error.strerror}; set others")
 
 

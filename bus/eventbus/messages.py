@@ -38,6 +38,7 @@ class Authenticate(msgspec.Struct, frozen=True, tag_field="action", tag="authent
         epoch: The log that `after` is a position in.
         group: Share the work with the other members of this group of the service; 1 to 100 visible ASCII characters.
         prefetch: How many events of the group it may hold unacked.
+        working: What it has in hand of the group's events, from a connection before this one to the log called `epoch`.
     """
 
     credentials: object = None
@@ -46,6 +47,7 @@ class Authenticate(msgspec.Struct, frozen=True, tag_field="action", tag="authent
     epoch: str | None = None
     group: GroupName | None = None
     prefetch: Prefetch = 64
+    working: list[int] = msgspec.field(default_factory=list)
 
 
 class Ack(msgspec.Struct, frozen=True, tag_field="action", tag="ack"):
@@ -70,9 +72,30 @@ class Nack(msgspec.Struct, frozen=True, tag_field="action", tag="nack"):
     delay: Delay = 0.0
 
 
-Command = Identify | Authenticate | Ack | Nack
+class Working(msgspec.Struct, frozen=True, tag_field="action", tag="working"):
+    """A member's word that it still has events in hand or in its queue.
 
-COMMANDS: dict[str, type[Command]] = {"identify": Identify, "authenticate": Authenticate, "ack": Ack, "nack": Nack}
+    Attributes:
+        seq: One event's, or those of several.
+    """
+
+    seq: int | list[int]
+
+
+class Ping(msgspec.Struct, frozen=True, tag_field="action", tag="ping"):
+    """A question for a sign of life, and the answer to it: for programs that see no pings of WebSocket's own."""
+
+
+Command = Identify | Authenticate | Ack | Nack | Working | Ping
+
+COMMANDS: dict[str, type[Command]] = {
+    "identify": Identify,
+    "authenticate": Authenticate,
+    "ack": Ack,
+    "nack": Nack,
+    "working": Working,
+    "ping": Ping,
+}
 
 
 class Identified(msgspec.Struct, frozen=True, kw_only=True, tag_field="action", tag="identify"):
@@ -84,6 +107,7 @@ class Identified(msgspec.Struct, frozen=True, kw_only=True, tag_field="action", 
         resumed: True if the token that it sent still counts.
         seq: The log's head.
         epoch: Names the log that `seq` is a position in.
+        max_event: The largest event that the bus takes, in bytes of JSON.
         gap: True if something for this client that it had not got may be gone.
         oldest: With a gap, where delivery begins.
     """
@@ -93,6 +117,7 @@ class Identified(msgspec.Struct, frozen=True, kw_only=True, tag_field="action", 
     resumed: bool
     seq: int
     epoch: str
+    max_event: int
     gap: bool | UnsetType = UNSET
     oldest: int | UnsetType = UNSET
 
@@ -104,6 +129,8 @@ class Authenticated(msgspec.Struct, frozen=True, kw_only=True, tag_field="action
         service: The service's name.
         seq: The log's head.
         epoch: Names the log that `seq` is a position in.
+        ack_wait: Seconds that a member of a group has to ack an event, or to say that it is working on it.
+        heartbeat: Seconds between the bus's pings; after three of silence the connection is dead.
         gap: True if something that this service or group had not got may be gone.
         oldest: With a gap, where delivery begins.
         authenticated: Always true.
@@ -112,6 +139,8 @@ class Authenticated(msgspec.Struct, frozen=True, kw_only=True, tag_field="action
     service: str
     seq: int
     epoch: str
+    ack_wait: float
+    heartbeat: float
     gap: bool | UnsetType = UNSET
     oldest: int | UnsetType = UNSET
     authenticated: bool = True
@@ -141,7 +170,7 @@ class CommandError(msgspec.Struct, frozen=True, kw_only=True):
     error: str
 
 
-Answer = Identified | Authenticated | NotAuthenticated | CommandError
+Answer = Identified | Authenticated | NotAuthenticated | Ping | CommandError
 
 
 class NotACommand(Exception):
@@ -152,13 +181,13 @@ class BadCommand(Exception):
     """An unknown action, or a known one with a wrong field.
 
     Args:
-        action: As it was said.
+        said: The command, or its action as it was said.
         error: What was wrong.
     """
 
-    def __init__(self, action: str | None, error: str) -> None:
+    def __init__(self, said: Command | str | None, error: str) -> None:
         super().__init__(error)
-        self.action = action
+        self.action = said if isinstance(said, str | None) else type(said).__name__.lower()
         self.error = error
 
 

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from .problems import Problem, problem_json
+from .problems import Defect, Problem, problem_json
 
 logger = logging.getLogger("eventbus")
 
@@ -30,8 +30,8 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
         raise  # the other side hung up: nobody is left to answer, and `serving` keeps it out of the log
     except Exception:
         logger.exception("a defect of the bus, while it handled %s %r", request.method, request.path)
-        status = HTTPStatus.INTERNAL_SERVER_ERROR
-        return _problem(status, status.phrase, "a defect of the bus; its log tells more", {})
+        defect = Defect()
+        return _problem(defect.status, defect.title, defect.detail, defect.headers)
 
 
 def _problem(status: HTTPStatus, title: str, detail: str, headers: Mapping[str, str]) -> web.Response:

@@ -16,7 +16,13 @@ SHARE_OF_A_CLIENT = 1 / 16
 
 
 class Outlet(Protocol):
-    """Takes a subscriber's events."""
+    """Takes a subscriber's events.
+
+    Attributes:
+        excused: Its end tells nothing of what was delivered: it is the bus's doing, or the other side left on purpose.
+    """
+
+    excused: bool
 
     @property
     def full(self) -> bool:
@@ -45,6 +51,7 @@ class SocketOutlet:
 
     Attributes:
         parting: Whether this is a goodbye: nothing more is sent.
+        excused: Whether its end tells nothing of what was delivered.
     """
 
     def __init__(self, transport: asyncio.Transport, drain: Callable[[], Awaitable[None]], *, send_buffer: int) -> None:
@@ -53,6 +60,7 @@ class SocketOutlet:
         self._send_buffer = send_buffer
         self._set_limit()
         self.parting = False
+        self.excused = False
         self._pulse = Pulse()
         self._written = 0  # bytes
 
@@ -100,14 +108,17 @@ class SocketOutlet:
         if not self.parting:
             self.write(close_frame(code, reason))
             self.parting = True
+            self.excused = self.excused or code in (Close.RESTART, Close.FAILED)
             asyncio.get_running_loop().call_later(CLOSING, self._transport.abort)
 
     def hang_up(self) -> None:
         """End the connection: all has been said."""
-        self._transport.close()
+        if not self._transport.is_closing():  # closed twice, asyncio's transport over TLS can not even be aborted
+            self._transport.close()
 
     def overtaken(self) -> None:
         """Say goodbye: what this subscriber had not got yet is gone. It is told how much when it comes back."""
+        self.excused = True
         self.close(Close.TOOK_NOTHING, "retention passed your cursor")
 
     def failed(self) -> None:
@@ -117,6 +128,10 @@ class SocketOutlet:
     def hear(self) -> None:
         """The other side gave a sign of life."""
         self._pulse.hear()
+
+    def hear_goodbye(self, code: int | None) -> None:
+        """The other side said goodbye with this code, or is gone without a word."""
+        self.excused = self.excused or code == Close.GOING_AWAY
 
     def beat(self) -> None:
         """Send a ping; say goodbye to one that gives no sign of life."""

@@ -6,9 +6,13 @@
     ├── NoRight              401
     ├── NotAllowed           403
     ├── TooSlow              408
+    ├── AnotherLog           409
     ├── TooLarge             413
     ├── NotAnEvent           422
+    ├── WrongVersion         426, Sec-WebSocket-Version
     ├── TooFast              429, Retry-After
+    ├── HeadTooLarge         431
+    ├── Defect               500
     └── Unavailable          503, Retry-After
 
 Each is raised where it is known; no handler builds an error reply.
@@ -23,9 +27,12 @@ from typing import ClassVar
 
 import msgspec
 
+OF_ALL_ANSWERS = MappingProxyType({"Server": "eventbus", "X-Content-Type-Options": "nosniff"})
+"""Headers: no version, which is nobody's business, and no guessing at what an answer holds."""
+
 
 class Problem(Exception):
-    """Why a request was refused; nothing was added to the log.
+    """Why a request was refused; nothing is known to have been added to the log.
 
     Args:
         detail: What was wrong, with which value, and what to do: one sentence for a person.
@@ -76,6 +83,13 @@ class TooSlow(Problem):
     title = "Too slow"
 
 
+class AnotherLog(Problem):
+    """A position in a log that is not this one."""
+
+    status = HTTPStatus.CONFLICT
+    title = "Another log"
+
+
 class TooLarge(Problem):
     """The body or the event is larger than the limit."""
 
@@ -88,6 +102,14 @@ class NotAnEvent(Problem):
 
     status = HTTPStatus.UNPROCESSABLE_ENTITY
     title = "Not an event"
+
+
+class WrongVersion(Problem):
+    """A handshake for another version of WebSocket (RFC 6455, 4.4)."""
+
+    status = HTTPStatus.UPGRADE_REQUIRED
+    title = "Upgrade required"
+    headers = MappingProxyType({"Sec-WebSocket-Version": "13", "Upgrade": "websocket", "Connection": "Upgrade"})
 
 
 class TooFast(Problem):
@@ -106,6 +128,23 @@ class TooFast(Problem):
         self.headers = {"Retry-After": str(retry_after)}
 
 
+class Defect(Problem):
+    """The bus is wrong, not the request; whether anything was added is not known."""
+
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    title = "Internal Server Error"
+
+    def __init__(self) -> None:
+        super().__init__("a defect of the bus; its log tells more")
+
+
+class HeadTooLarge(Problem):
+    """The head of a request is larger than the limit."""
+
+    status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+    title = "Head too large"
+
+
 class Unavailable(Problem):
     """The log cannot take events now, or the bus is draining: come back later."""
 
@@ -122,9 +161,9 @@ def raw_refusal(problem: Problem, headers: bytes) -> bytes:
         headers: More of them, each with its line's end.
     """
     body = problem_json(status=problem.status, title=problem.title, detail=problem.detail)
-    own = {"Content-Type": "application/problem+json", "Content-Length": str(len(body)), **problem.headers}
-    head = f"HTTP/1.1 {problem.status.value} {problem.status.phrase}\r\n".encode() + header_lines(own) + headers
-    return head + b"\r\n" + body
+    own = {"Content-Type": "application/problem+json", "Content-Length": str(len(body)), **OF_ALL_ANSWERS}
+    status = f"HTTP/1.1 {problem.status.value} {problem.status.phrase}\r\n".encode()
+    return status + header_lines({**own, **problem.headers}) + headers + b"\r\n" + body
 
 
 def header_lines(headers: Mapping[str, str]) -> bytes:

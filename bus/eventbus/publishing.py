@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from functools import lru_cache
 
 import msgspec
@@ -47,17 +46,14 @@ class Publishing:
         self._settings = settings
         self._rate = rate
         self._services = budget.Budget(budget.MAX_HELD)
-        self._others = budget.Budget(budget.MAX_HELD, share=1 / 4)
+        self._others = budget.Budget(budget.MAX_HELD, share=1 / 8)
 
-    def room(self, size: int, service: Service | None, *, host: str) -> AbstractContextManager[None]:
-        """Keep room for a request of so many bytes, from before its body is read until it is answered.
+    def room(self, service: Service | None, *, host: str) -> budget.Hold:
+        """Keep room for a request, as much as has come of it, until it is answered.
 
         Services have theirs apart, and a host has a share: anybody at all can begin to send a body and never end.
-
-        Raises:
-            Unavailable: There is none.
         """
-        return (self._services if service else self._others).hold(size, host=host)
+        return (self._services if service else self._others).hold(host=host)
 
     async def publish(self, body: bytes, service: Service | None, *, host: str) -> Appended:
         """Append the event that a request holds; it is durable when this returns.
@@ -71,7 +67,7 @@ class Publishing:
             Problem: What is wrong with the event, or with who publishes it.
         """
         draft = decode_draft(body, max_size=self._settings.max_event)
-        [appended] = await self._append([await self._entry(draft, service)], host=host)
+        [appended] = await self._append([await self._entry(draft, service)], host=host, size=len(body))
         return appended
 
     async def publish_batch(self, body: bytes, service: Service | None, *, host: str) -> list[Appended]:
@@ -88,7 +84,7 @@ class Publishing:
         except Problem as problem:
             problem.detail = f"event {len(entries)} of the batch: {problem.detail}"
             raise
-        return await self._append(entries, host=host)
+        return await self._append(entries, host=host, size=len(body))
 
     def _drafts(self, body: bytes) -> Iterable[Draft]:
         """Read the events of a batch; if one is wrong, that is raised when it is its turn."""
@@ -136,7 +132,7 @@ class Publishing:
             "identify over /ws to get one, or send a service's token as Authorization"
         )
 
-    async def _append(self, entries: list[Entry], *, host: str) -> list[Appended]:
+    async def _append(self, entries: list[Entry], *, host: str, size: int) -> list[Appended]:
         """Append, unless clients are too fast.
 
         Raises:
@@ -145,11 +141,11 @@ class Publishing:
         """
         counted = _clients_of(entries)
         if counted:
-            self._rate.take(counted, host=host)
+            self._rate.take(counted, host=host, size=size)
         try:
             return await self._log.append(entries)
         except Unavailable:
-            self._rate.give_back(counted, host=host)
+            self._rate.give_back(counted, host=host, size=size)
             raise
 
 

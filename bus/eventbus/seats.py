@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+from .forwarded import places_of
 from .problems import Unavailable
 
 SHARE_OF_A_HOST = 0.1  # ten programs that are greedy and not ours would have to come together
 AT_LEAST = 100
 """So many may a host have, however small its share is."""
+
+SHARE_OF_A_SITE = 0.5
+"""More may all hosts of a site not have, however many they are."""
 
 SHARE_OF_SERVICES = 0.1
 """Kept for those who show at the handshake already that they are services."""
@@ -18,6 +22,11 @@ SHARE_OF_SERVICES = 0.1
 def share_of_a_host(total: int) -> int:
     """Tell how many of so many connections one host may have."""
     return max(AT_LEAST, int(total * SHARE_OF_A_HOST))
+
+
+def share_of_a_place(of_a_host: int, hosts: int, total: int) -> int:
+    """Tell how many of so many connections a host may have, or a site with the share of some hosts."""
+    return of_a_host if hosts == 1 else max(of_a_host, min(hosts * of_a_host, int(total * SHARE_OF_A_SITE)))
 
 
 @dataclass(slots=True, eq=False)
@@ -45,7 +54,8 @@ class Seats:
         self._of_a_host = share_of_a_host(total)
         self._kept = int(total * SHARE_OF_SERVICES)
         self._services = 0
-        self._strangers: Counter[str] = Counter()  # of each host
+        self._strangers = 0
+        self._of_places: Counter[str] = Counter()  # strangers, of each host and each site
 
     def take(self, host: str, *, service: bool) -> Seat:
         """Take a seat; whoever does has to leave it, which may be long after the request.
@@ -53,14 +63,21 @@ class Seats:
         Raises:
             Unavailable: There is none.
         """
-        others = self._services if service else self._strangers.total() + max(self._services, self._kept)
+        others = self._services if service else self._strangers + max(self._services, self._kept)
         if others >= self._total:
             raise Unavailable(f"all of {self._total} connections are taken or kept for services; connect again later")
-        if self._strangers[host] >= self._of_a_host and not service:
-            raise Unavailable(f"your host has {self._of_a_host} connections, as many as it may; close some")
+        if not service:
+            self._check_places(host)
         seat = Seat(host, service)
         self._count(seat, 1)
         return seat
+
+    def _check_places(self, host: str) -> None:
+        for place, hosts in places_of(host):
+            most = share_of_a_place(self._of_a_host, hosts, self._total)
+            if self._of_places[place] >= most:
+                whose = "your host has" if hosts == 1 else f"the hosts of {place} have"
+                raise Unavailable(f"{whose} {most} connections, as many as it may; close some")
 
     def leave(self, seat: Seat) -> None:
         """Give it back."""
@@ -76,6 +93,8 @@ class Seats:
         if seat.service:
             self._services += change
             return
-        self._strangers[seat.host] += change
-        if not self._strangers[seat.host]:
-            del self._strangers[seat.host]
+        self._strangers += change
+        for place, _ in places_of(seat.host):
+            self._of_places[place] += change
+            if not self._of_places[place]:
+                del self._of_places[place]

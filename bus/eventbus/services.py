@@ -18,6 +18,7 @@ log = logging.getLogger("eventbus")
 
 RESERVED_NAMES = ("client", "eventbus")  # an event's source says these of other publishers
 WELL_KNOWN_TOKEN = "workshop-only"  # noqa: S105 - everybody knows it; the bus warns while it is in use
+MAKE_A_TOKEN = "python3 -c 'import secrets; print(secrets.token_hex())'"  # noqa: S105 - a command
 
 
 class _Entry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -62,12 +63,14 @@ def _encode(token: str) -> bytes:
     return token.encode(errors="surrogateescape")
 
 
-def load_services(path: str, environ: Mapping[str, str]) -> Services:
+def load_services(path: str, environ: Mapping[str, str], *, reached_by_others: str = "") -> Services:
     """Read the services file.
 
     Args:
         path: A JSON list; ``${VAR}`` in a token is read from `environ`.
         environ: Such as ``os.environ``.
+        reached_by_others: The setting that lets other machines reach the bus, as ``"NAME=value"``: then the token that
+            everybody knows is refused.
 
     Raises:
         ConfigError: It cannot be read, or is not a services file; says which entry is wrong, and why.
@@ -79,9 +82,22 @@ def load_services(path: str, environ: Mapping[str, str]) -> Services:
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ConfigError(f"EVENTBUS_SERVICES={path}: this is not a services file: {error}") from None
     try:
-        return Services(dict(_services(entries, environ)))
+        services = Services(dict(_services(entries, environ)))
     except ValueError as error:
         raise ConfigError(f"EVENTBUS_SERVICES={path}: {error}") from None
+    if service := services.with_token(WELL_KNOWN_TOKEN):
+        _look_at_the_known_token(service.name, reached_by_others)
+    return services
+
+
+def _look_at_the_known_token(name: str, reached_by_others: str) -> None:
+    if reached_by_others:
+        raise ConfigError(
+            f"{reached_by_others}: others can reach the bus, and everybody knows the token {WELL_KNOWN_TOKEN!r} of "
+            f"{name!r}; make another, {MAKE_A_TOKEN}, or say EVENTBUS_ALLOW_WORKSHOP_TOKEN=on if they cannot"
+        )
+    warning = "service %r uses the token %r, which everybody knows: fine on your machine, else set another"
+    log.warning(warning, name, WELL_KNOWN_TOKEN)
 
 
 def _services(entries: list[_Entry], environ: Mapping[str, str]) -> Iterator[tuple[str, Service]]:
@@ -108,11 +124,7 @@ def _fill_in(entry: _Entry, environ: Mapping[str, str]) -> str | None:
         if not environ.get(variable, "").strip():
             log.warning("service %r is switched off: %s is not set", entry.name, variable)
             return None
-    token = re.sub(r"\$\{(\w+)\}", lambda match: environ[match[1]].strip(), entry.token)
-    if token == WELL_KNOWN_TOKEN:
-        warning = "service %r uses the token %r, which everybody knows: fine on your machine, else set another"
-        log.warning(warning, entry.name, token)
-    return token
+    return re.sub(r"\$\{(\w+)\}", lambda match: environ[match[1]].strip(), entry.token)
 
 
 def _service(entry: _Entry) -> Service:

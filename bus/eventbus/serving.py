@@ -5,27 +5,33 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
-import signal
 from asyncio import sslproto
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from socket import socket
 from ssl import SSLContext
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from .accepting import FIRST_WORD, GOODBYE, Acceptor
+from .capacity import capacity_of
 from .config import Settings
+from .http_protocol import HttpProtocol
 from .listening import BACKLOG
 from .seats import share_of_a_host
+from .services import Services
+from .turns import Turns
 
 FINISHING = 1.0
 """Seconds that a request under way has to finish when the server stops."""
 
 KEEP_ALIVE = 75.0
 """Seconds that a connection may stay open between two requests."""
+
+READ_AHEAD = 64 * 1024
+"""Bytes of a body that wait to be taken, twice of which no more is read."""
 
 ACCEPTED_AT_ONCE = 32
 """Connections that are accepted before everything else has its turn."""
@@ -36,8 +42,6 @@ TELL_EVERY = 10.0
 MANY_FILES = 10_240
 """As many as macOS lets a process have open."""
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
 logger = logging.getLogger("eventbus.http")
 
 
@@ -46,12 +50,19 @@ def create_runner(app: web.Application) -> web.AppRunner:
     logger.addFilter(_tells_of_a_defect)
     logging.getLogger("asyncio").addFilter(_tells_of_more_than_a_loss)
     logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)  # its warnings repeat what came: a token, perhaps
-    return web.AppRunner(
-        app,
+    return web.AppRunner(app, shutdown_timeout=FINISHING)
+
+
+def http_protocols(runner: web.AppRunner) -> Callable[[], HttpProtocol]:
+    """Return what makes the protocol that speaks HTTP with the other side of a connection to a runner's app."""
+    server, turns = cast(web.Server, runner.server), Turns()
+    return lambda: HttpProtocol(
+        server,
+        turns,
         access_log=None,
         logger=logger,
-        shutdown_timeout=FINISHING,
         keepalive_timeout=KEEP_ALIVE,
+        read_bufsize=READ_AHEAD,
         auto_decompress=False,  # a small body could unfold to a huge one
     )
 
@@ -61,6 +72,7 @@ async def serve(
     sockets: Iterable[socket],
     *,
     settings: Settings,
+    services: Services | None = None,
     tls: SSLContext | None = None,
 ) -> list[asyncio.Server]:
     """Take the connections that come to these sockets, which share one count for each host.
@@ -69,12 +81,15 @@ async def serve(
         protocol: Makes what speaks with the other side of a connection at first.
         sockets: They listen.
         settings: Limits.
+        services: They find room where others do not.
         tls: How to encrypt, if at all.
     """
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # As many again as a host may have WebSockets, but never all that this program can have.
-    most = min(2 * share_of_a_host(settings.max_connections), files * 3 // 4 if files > 0 else MANY_FILES)
-    acceptor = Acceptor(protocol, most=most, proxies=settings.trusted_proxies)
+    total = capacity_of(files if files > 0 else MANY_FILES)
+    # As many again as a host may have WebSockets, but never all that there may be.
+    most = min(2 * share_of_a_host(settings.max_connections), total * 3 // 4)
+    proxies = settings.trusted_proxies
+    acceptor = Acceptor(protocol, most=most, total=total, services=services, proxies=proxies)
     loop = asyncio.get_running_loop()
     servers = []
     for listening in sockets:
@@ -89,23 +104,6 @@ async def serve(
         listening.listen(BACKLOG)  # asyncio takes what it was told for both, and set this to it
         servers.append(server)
     return servers
-
-
-def stop_signal() -> asyncio.Event:
-    """Make an event that the first SIGTERM or SIGINT sets; this thread is deaf to those that follow.
-
-    A runner passes a terminal's Ctrl-C on although the programs got it themselves. asyncio's handlers end with the
-    loop, so that such a second signal would kill a program that is ending well.
-    """
-    stop = asyncio.Event()
-
-    def on_signal() -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-        stop.set()
-
-    for number in STOP_SIGNALS:
-        asyncio.get_running_loop().add_signal_handler(number, on_signal)
-    return stop
 
 
 def expect_many_connections() -> None:

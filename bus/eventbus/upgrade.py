@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import math
 from collections.abc import AsyncIterator
 from typing import cast
 
@@ -19,7 +20,12 @@ from aiohttp.http import HttpVersion11
 from aiohttp.http_websocket import WS_KEY, WebSocketError, WebSocketReader
 
 from .accepting import switch
-from .problems import BadParameter
+from .frame_heads import FrameHeads
+from .frames import Close
+from .problems import BadParameter, TooFast, WrongVersion
+from .strangers import Stranger
+
+MAX_MESSAGE = 64 * 1024  # bytes
 
 MOST_UNREAD = 128 * 1024
 """Bytes of messages that wait to be obeyed, above which no more is read."""
@@ -35,18 +41,54 @@ class WebSocketProtocol(BaseProtocol):
     """Reads the messages of one connection, and knows when it takes more.
 
     Args:
-        max_size: Bytes that a message has at most.
+        stranger: Who is at the other side; None if a service is known to be.
+
+    Attributes:
+        goodbye: The close code that the other side gave; none if it has not said goodbye.
     """
 
-    def __init__(self, *, max_size: int) -> None:
+    def __init__(self, stranger: Stranger | None = None) -> None:
         super().__init__(asyncio.get_running_loop())
         self._upgraded = True  # aiohttp's: there is no parser of HTTP to be paused
         self._ended = False
+        self.goodbye: int | None = None
+        self._stranger = stranger
+        self._heads = FrameHeads()
+        self._is_deaf = False
         self._queue = self._new_queue()
-        self._reader = WebSocketReader(self._queue, max_size, compress=False, decode_text=True)
+        self._reader = WebSocketReader(self._queue, MAX_MESSAGE, compress=False, decode_text=True)
 
-    def data_received(self, data: bytes) -> None:  # noqa: D102 - asyncio's
-        self._reader.feed_data(data)
+    def data_received(self, data: bytes) -> None:
+        """Read frames, unless one breaks the protocol or they come too fast: then nothing more is heard."""
+        if self._is_deaf:
+            return
+        most = self._stranger.most_at_once if self._stranger else math.inf
+        found = self._heads.find(data, most=most)
+        try:
+            rest = self._stranger.take(found.frames, pongs=found.pongs, size=len(data)) if self._stranger else 0.0
+        except TooFast as problem:
+            self._hear_no_more(WebSocketError(Close.TOO_FAST, problem.detail))
+            return
+        if rest:
+            self._pause_reading_for_buffer()
+            self._loop.call_later(rest, self._resume_reading_for_buffer)
+        self._reader.feed_data(data[: found.unmasked_at])
+        if found.unmasked_at is not None:
+            self._hear_no_more(WebSocketError(Close.BROKEN, "a frame without a mask"))
+
+    def _hear_no_more(self, error: WebSocketError) -> None:
+        self._is_deaf = True
+        if not self._queue.exception():  # the reader may have found fault with an earlier frame
+            self._queue.set_exception(error)
+
+    def expect_pong(self) -> None:
+        """The bus sends a ping, and the answer to that does not count."""
+        if self._stranger:
+            self._stranger.pings += 1
+
+    def trust(self) -> None:
+        """The other side is a service: it may be as fast as it likes."""
+        self._stranger = None
 
     def connection_lost(self, exc: BaseException | None) -> None:  # noqa: D102
         super().connection_lost(exc)
@@ -60,7 +102,12 @@ class WebSocketProtocol(BaseProtocol):
         count = 0
         while not self._ended:
             message = await self._read()
+            if self._stranger:
+                await self._stranger.turn()
+            if message.type is WSMsgType.CLOSE and not _may_be_said(message.data):
+                message = WSMessage(WSMsgType.ERROR, WebSocketError(Close.BROKEN, "a close code"), None)
             if message.type in (WSMsgType.CLOSE, WSMsgType.CLOSED):
+                self.goodbye = message.data
                 self._ended = True
                 return
             yield message
@@ -109,7 +156,16 @@ def upgrade(request: web.Request, protocol: WebSocketProtocol) -> asyncio.Transp
     return transport
 
 
+def _may_be_said(close_code: int) -> bool:
+    """May a close code be sent? aiohttp's reader refuses most that may not (RFC 6455, 7.4)."""
+    return close_code <= 4999 and close_code != 1006
+
+
 def _answer(request: web.Request) -> bytes:
+    if request.headers.get("Upgrade", "").lower() == "websocket":
+        versions = request.headers.getall("Sec-WebSocket-Version", [])
+        if versions != ["13"]:
+            raise WrongVersion(f"WebSocket version {', '.join(versions) or 'none'}: the bus speaks 13 (RFC 6455)")
     try:
         is_handshake = web.WebSocketResponse().can_prepare(request).ok
     except ValueError:  # such as a key that is not ASCII

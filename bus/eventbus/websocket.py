@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 
 from aiohttp import WSMessage, WSMsgType, web
 
@@ -13,18 +13,17 @@ from . import messages
 from .admission import Admission, Admitted, WrongCredentials
 from .config import Settings
 from .cors import Cors
-from .frames import Close, pong_frame, text_frame
+from .frames import Close, pong_frame, reason_of, text_frame
 from .group_delivery import Membership
 from .incoming import sender
 from .messages import BadCommand, NotACommand, NotAuthenticated, decode_command, encode_answer
 from .outlet import CLOSING, SocketOutlet
 from .problems import Unavailable
 from .seats import Seat, Seats
+from .strangers import Strangers
 from .upgrade import WebSocketProtocol, upgrade
 
 logger = logging.getLogger("eventbus")
-
-MAX_COMMAND = 64 * 1024  # bytes
 
 
 class WebSocketApi:
@@ -40,7 +39,7 @@ class WebSocketApi:
         self.admission = admission
         self.settings = settings
         self._cors = cors
-        self.seats = Seats(settings.max_connections)
+        self.seats, self._strangers = Seats(settings.max_connections), Strangers(settings.client_rate)
         self._connections: dict[Connection, asyncio.Task[None]] = {}
         self._draining = False
 
@@ -52,9 +51,8 @@ class WebSocketApi:
         if self._draining:
             raise Unavailable("the bus is stopping; connect again")
         host = sender(request, trusted_proxies=self.settings.trusted_proxies)
-        authorization = request.headers.getall("Authorization", [])
-        seat = self.seats.take(host, service=self.admission.knows(authorization))
-        protocol = WebSocketProtocol(max_size=MAX_COMMAND)
+        seat = self.seats.take(host, service=self.admission.knows(request.headers.getall("Authorization", [])))
+        protocol = WebSocketProtocol(None if seat.service else self._strangers.connected(host))
         try:
             transport = upgrade(request, protocol)
         except Exception:
@@ -76,7 +74,7 @@ class WebSocketApi:
         while True:
             await asyncio.sleep(self.settings.heartbeat)
             for connection in list(self._connections):
-                connection.outlet.beat()
+                connection.beat()
 
     async def close_all(self) -> None:
         """Close every connection together, with 1012; take no new ones."""
@@ -118,6 +116,11 @@ class Connection:
             pass
         self.outlet.hang_up()
 
+    def beat(self) -> None:
+        """Ask for a sign of life."""
+        self._protocol.expect_pong()
+        self.outlet.beat()
+
     async def _obey_all(self) -> None:
         incoming = self._protocol.messages()
         try:
@@ -127,6 +130,7 @@ class Connection:
                 with self._delivery as self._membership:
                     async for message in incoming:
                         await self._obey(message)
+                    self.outlet.hear_goodbye(self._protocol.goodbye)
         except TimeoutError:
             self.outlet.close(Close.NEVER_IDENTIFIED, "neither identified nor authenticated in time")
         except ConnectionError:
@@ -148,6 +152,9 @@ class Connection:
 
     async def _obey(self, message: WSMessage) -> None:
         if self.outlet.parting:
+            if self._membership and message.type is WSMsgType.TEXT:  # an ack that was under way counts
+                with suppress(ConnectionError):  # nothing is answered any more
+                    await self._obey_text(message.data)
             return
         self.outlet.hear()
         if message.type is WSMsgType.PING:
@@ -159,7 +166,7 @@ class Connection:
         elif message.type is WSMsgType.TEXT:
             await self._obey_text(message.data)
         elif message.type is WSMsgType.ERROR:
-            self.outlet.close(message.data.code, "this breaks RFC 6455")
+            self.outlet.close(message.data.code, reason_of(message.data.code))
 
     async def _obey_text(self, text: str) -> None:
         try:
@@ -177,10 +184,15 @@ class Connection:
                 self._membership.ack([seq] if isinstance(seq, int) else seq)
             case messages.Nack(seq=seq, delay=delay) if self._membership:
                 self._membership.nack(seq, delay=delay)
-            case messages.Ack() | messages.Nack():
-                raise BadCommand(_action(command), "only a member of a group can say this; authenticate with a group")
+            case messages.Working(seq=seq) if self._membership:
+                self._membership.working([seq] if isinstance(seq, int) else seq)
+            case messages.Ack() | messages.Nack() | messages.Working():
+                raise BadCommand(command, "only a member of a group can say this; authenticate with a group")
+            case messages.Ping():
+                self._answer(command)
+                await self.outlet.drained()  # as in `_obey_text`
             case _ if self._delivery:
-                raise BadCommand(_action(command), "this connection has said who it is; open another one")
+                raise BadCommand(command, "this connection has said who it is; open another one")
             case messages.Identify():
                 admitted = await self._api.admission.identify(command, host=self._host)
                 self.outlet.be_a_client_s()
@@ -192,6 +204,7 @@ class Connection:
         try:
             self._let_in(await self._api.admission.authenticate(command))
             self._api.seats.give_to_service(self._seat)
+            self._protocol.trust()
         except WrongCredentials:
             self._answer(NotAuthenticated(error="wrong credentials; see the services file"))
             self.outlet.close(Close.WRONG_CREDENTIALS, "wrong credentials")
@@ -202,7 +215,3 @@ class Connection:
 
     def _answer(self, answer: messages.Answer) -> None:
         self.outlet.write(text_frame(encode_answer(answer)))
-
-
-def _action(command: messages.Command) -> str:
-    return type(command).__name__.lower()

@@ -32,7 +32,7 @@ class Echo(asyncio.Protocol):
 @pytest.fixture
 async def connect() -> AsyncIterator[Connect]:
     """Connect to a server that echoes, and takes two connections of a host."""
-    server = await asyncio.get_running_loop().create_server(Acceptor(lambda: Echo(), most=2), "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(Acceptor(lambda: Echo(), most=2, total=100), "127.0.0.1", 0)
     opened: list[StreamWriter] = []
 
     async def connect() -> tuple[StreamReader, StreamWriter]:
@@ -91,7 +91,7 @@ async def _has_room(connect: Connect) -> bool:
 
 
 def test_a_trusted_proxy_may_have_any_number() -> None:
-    acceptor = Acceptor(lambda: Echo(), most=1, proxies=[ip_network("10.0.0.0/8")])
+    acceptor = Acceptor(lambda: Echo(), most=1, total=100, proxies=[ip_network("10.0.0.0/8")])
 
     for _ in range(3):
         acceptor.take("10.1.2.3")
@@ -106,7 +106,7 @@ async def test_one_that_says_nothing_is_cut_off_and_one_that_spoke_is_not(
     monkeypatch.setattr(accepting, "FIRST_WORD", 0.2)
     bus = await start(open_log("memory:"))
     spoke_reader, spoke = await asyncio.open_connection(*bus.address)
-    spoke.write(b"GET /healthz HTTP/1.1\r\nHost: bus\r\n\r\n")
+    spoke.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert await spoke_reader.readuntil(b"}") != b""
     silent, silent_too = await asyncio.open_connection(*bus.address)
 
@@ -114,7 +114,7 @@ async def test_one_that_says_nothing_is_cut_off_and_one_that_spoke_is_not(
         with suppress(ConnectionResetError):
             assert await silent.read() == b""
 
-    spoke.write(b"GET /healthz HTTP/1.1\r\nHost: bus\r\n\r\n")
+    spoke.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert b"alive" in await spoke_reader.readuntil(b"}")
     spoke.close()
     silent_too.close()

@@ -11,7 +11,9 @@ import pytest
 PACKAGE = Path(eventbus.__file__).parent
 CHAPTERS = ("event", "routing", "log/memory", "hub", "http_api", "websocket", "app")
 EDGES = {
-    "http_api", "incoming", "fast_path", "websocket", "upgrade", "middleware", "cors", "app", "serving", "__main__",
+    "http_api", "http_protocol", "incoming", "fast_path", "websocket", "upgrade", "middleware", "guard", "welcome",
+    "cors", "app",
+    "serving", "__main__",
 }  # fmt: skip
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from bus_under_test import ORIGIN, Bus, StartBus
 from eventbus.config import Settings
@@ -60,6 +62,39 @@ async def test_a_foreign_page_may_read_no_answer(bus: Bus, origin: str) -> None:
     answer = await bus.post({"name": "hi"}, authorization="the-service", Origin=origin)
 
     assert not [name for name in answer.headers if name.startswith("Access-Control-")]
+
+
+@pytest.mark.parametrize("origin", FOREIGN)
+@pytest.mark.parametrize("path", ["/", "/events"])
+async def test_an_event_from_a_foreign_page_is_not_stored(bus: Bus, origin: str, path: str) -> None:
+    token = await bus.new_token()
+    body = json.dumps({"name": "hi", "context": {"identifier": token}}).encode()
+
+    for authorization in ({}, {"Authorization": "the-service"}):
+        answer = await bus.request("POST", path, data=body, headers={"Origin": origin, **authorization})
+
+        assert (answer.status, answer.json["title"]) == (403, "Not allowed")
+        assert answer.json["detail"] == f"pages from {origin} may not connect; see EVENTBUS_ALLOWED_ORIGINS"
+    assert await bus.events() == []
+
+
+async def test_an_event_from_one_allowed_page_and_a_foreign_one_is_not_stored(bus: Bus) -> None:
+    event = b'{"name": "hi"}'
+    head = f"POST / HTTP/1.1\r\nHost: localhost\r\nAuthorization: the-service\r\nOrigin: {ORIGIN}\r\nOrigin: http://evil.test"
+
+    answer = await bus.raw(f"{head}\r\nConnection: close\r\nContent-Length: {len(event)}\r\n\r\n".encode() + event)
+
+    assert answer.startswith(b"HTTP/1.1 403")
+    assert await bus.events() == []
+
+
+async def test_a_page_whose_event_is_refused_is_told_of_once(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(3):
+        await bus.post({"name": "hi"}, Origin="http://elsewhere")
+
+    assert [record.message for record in caplog.records] == [
+        "pages from http://elsewhere may not connect; see EVENTBUS_ALLOWED_ORIGINS"
+    ]
 
 
 async def test_a_program_without_an_origin_needs_no_headers(bus: Bus) -> None:

@@ -48,6 +48,23 @@ def test_a_host_has_its_share_of_the_seats_and_no_more() -> None:
         pass
 
 
+def test_all_hosts_of_a_site_have_half_of_the_seats_and_no_more() -> None:
+    seats = Seats(10_000)
+    with ExitStack() as all_taken:
+        for number in range(5_000):
+            all_taken.enter_context(taken(seats, f"2001:db8:0:{number % 50}::/64", service=False))
+
+        with (
+            pytest.raises(Unavailable, match="the hosts of 2001:db8::/48 have 5000 connections"),
+            taken(seats, "2001:db8:0:99::/64", service=False),
+        ):
+            pass
+        with taken(seats, "2001:db8:1::/64", service=False), taken(seats, "2001:db8:0:99::/64", service=True):
+            pass
+    with taken(seats, "2001:db8:0:99::/64", service=False):
+        pass
+
+
 def sit(seats: Seats, all_taken: ExitStack, count: int, *, service: bool = False) -> Seat:
     """Take seats, each from another host; return the last one."""
     for number in range(count):
@@ -141,7 +158,8 @@ async def test_a_client_may_be_connected_twenty_times(bus: Bus) -> None:
         assert [await one.hear_names(1) for one in (anna, *others)] == [["hi"]] * 20
 
 
-async def test_a_flood_of_pings_leaves_everybody_else_a_turn(bus: Bus) -> None:
+async def test_a_flood_of_pings_leaves_everybody_else_a_turn(start: StartBus) -> None:
+    bus = await start(open_log("memory:"), Settings(client_rate=0, identify_timeout=60))
     count = 40_000
     turns = 0
 

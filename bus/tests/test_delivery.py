@@ -106,7 +106,7 @@ async def test_one_that_stops_reading_costs_nothing_and_misses_nothing(
     data = "x" * 50_000
     count = 200  # 10 MB, more than the buffers of the system take
 
-    async with connect("ws://bus/ws", sock=raw, max_queue=1, ping_interval=None, proxy=None) as slow:
+    async with connect("ws://localhost/ws", sock=raw, max_queue=1, ping_interval=None, proxy=None) as slow:
         await slow.send(json.dumps({"action": "authenticate", "credentials": "the-service"}))
         assert json.loads(await slow.recv())["authenticated"]
         async with bus.service() as quick:

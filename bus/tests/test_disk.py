@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import resource
+import sqlite3
+import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import pytest
-from bus_under_test import BusProcess, StartProcess
+from bus_under_test import PATIENCE, BusProcess, StartProcess
 from eventbus.config import ConfigError
 from eventbus.event import Draft
 from eventbus.log import Publisher, open_log
 from eventbus.log.sqlite import SqliteLog
+from eventbus.problems import Unavailable
 
 ANNA = Publisher(source="client", scope="client-anna")
 KIB = "x" * 1024
@@ -119,3 +125,220 @@ async def test_a_damaged_log_is_refused_and_left_alone(tmp_path: Path, damage: C
         open_log(f"sqlite:{path}")
 
     assert path.read_bytes() == damaged
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 24 MiB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(disk)], capture_output=True).returncode:
+        pytest.skip("only root may mount a file system")
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+async def fill(bus: BusProcess, size: int) -> int:
+    """Publish until the disk is full; return how many events were stored."""
+    stored = 0
+    while (answer := await bus.post({"name": "hi", "data": "x" * size}, authorization="the-service")).status == 200:
+        stored += 1
+    assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+    assert "the disk is nearly full" in answer.json["detail"]
+    return stored
+
+
+async def heals(bus: BusProcess, size: int) -> None:
+    async with asyncio.timeout(3 * PATIENCE):
+        while (await bus.post({"name": "hi", "data": "x" * size}, authorization="the-service")).status == 503:
+            pass
+
+
+@pytest.mark.parametrize("size", [250_000, 20_000])
+async def test_a_full_disk_heals_when_old_events_may_go(run: StartProcess, small_disk: Path, size: int) -> None:
+    settings = {"EVENTBUS_LOG": f"sqlite:{small_disk}/events.db", "EVENTBUS_RETENTION_SECONDS": "0"}
+    bus = await run(**settings)
+    stored = await fill(bus, size)
+    assert stored * size > 16_000_000  # a disk of 24 MiB is of use
+    assert (await bus.request("GET", "/readyz")).status == 503
+    await bus.said("the disk is nearly full")
+    async with bus.socket() as member:  # what is no event goes on
+        group = {"action": "authenticate", "credentials": "the-service", "group": "all", "after": 0}
+        assert (await member.ask(group))["authenticated"]
+        await member.say({"action": "ack", "seq": (await member.hear())["seq"]})
+        token = await bus.new_token()
+    await bus.kill()
+
+    bus = await run(**settings)
+    assert len(await bus.events("?limit=1")) == 1
+    assert await bus.stop() == 0
+    bus = await run(**settings | {"EVENTBUS_RETENTION_SECONDS": "1"})
+    await heals(bus, size)
+    assert (await bus.request("GET", "/readyz")).status == 200
+    async with bus.client(token) as anna:
+        assert anna.token == token
+        await bus.publish("hi", token=token)
+    assert bus.output.count("the disk is nearly full") <= 1
+    await fill(bus, size)
+    await heals(bus, size)  # and again
+
+
+async def test_a_disk_that_something_else_has_filled_heals_when_that_is_gone(
+    run: StartProcess, small_disk: Path
+) -> None:
+    settings = {"EVENTBUS_LOG": f"sqlite:{small_disk}/events.db"}
+    bus = await run(**settings)
+    await bus.publish("hi", service="the-service", data="x" * 100_000)
+    with (small_disk / "something").open("wb", buffering=0) as something, suppress(OSError):
+        while True:
+            something.write(bytes(4096))
+
+    async with asyncio.timeout(PATIENCE):
+        while (await bus.post({"name": "hi", "data": KIB}, authorization="the-service")).status == 200:
+            pass
+    assert len(await bus.events()) >= 1
+    (small_disk / "something").unlink()
+    await heals(bus, 250_000)
+    assert (await bus.request("GET", "/readyz")).status == 200
+    stored = len(await bus.events())
+    await bus.kill()
+    bus = await run(**settings)
+    assert len(await bus.events()) == stored
+
+
+async def test_events_leave_a_reserve_and_letting_them_go_gives_their_room_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    size = 24 * 1024 * 1024
+
+    def used() -> int:
+        return sum(file.stat().st_size for file in tmp_path.glob("events.db*"))
+
+    def statvfs(_path: Path) -> SimpleNamespace:
+        return SimpleNamespace(f_frsize=1, f_blocks=size, f_bavail=size - used())
+
+    monkeypatch.setattr("eventbus.log.room.os.statvfs", statvfs)
+    log = SqliteLog(str(tmp_path / "events.db"))
+    large = Draft(name="hi", data=msgspec.Raw(b'"%b"' % (b"x" * 250_000)))
+
+    async def fill() -> int:
+        count = 0
+        with suppress(Unavailable):
+            while True:
+                await log.append([(large, ANNA)])
+                count += 1
+        with pytest.raises(Unavailable, match="the disk is nearly full"):
+            await log.check()
+        return count
+
+    first = await fill()
+    assert first * 250_000 > 16_000_000
+    for _ in range(3):
+        while await log.trim(keep=first // 2):
+            pass
+        await log.check()
+        assert await fill() >= first // 2 - 2
+        await log.keep_identities({"client-anna": 1e10}, now=0)
+        await log.keep_group_places({("service", "group"): b"x" * 1000})
+        assert used() < size - 3 * 1024 * 1024
+    assert caplog.messages.count("the disk has room again") == 3
+    await log.close()
+
+
+@pytest.mark.parametrize(("blocks", "free"), [(0, 0), (8_000_000, 7_000_000)])
+async def test_a_disk_that_does_not_say_how_large_it_is_or_is_tiny_takes_events(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blocks: int, free: int
+) -> None:
+    disk = SimpleNamespace(f_frsize=1, f_blocks=blocks, f_bavail=free)
+    monkeypatch.setattr("eventbus.log.room.os.statvfs", lambda _: disk)
+    log = SqliteLog(str(tmp_path / "events.db"))
+
+    await log.append([(Draft(name="hi", data=msgspec.Raw(b'"%b"' % (b"x" * 250_000))), ANNA)])
+    await log.keep_identities({"client-anna": 1e10}, now=0)
+
+    await log.check()
+    await log.close()
+
+
+async def test_identities_leave_half_of_the_reserve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "eventbus.log.room.os.statvfs",
+        lambda _: SimpleNamespace(f_frsize=1, f_blocks=24 * 1024 * 1024, f_bavail=1_500_000),
+    )
+    log = SqliteLog(str(tmp_path / "events.db"))
+
+    with pytest.raises(Unavailable, match="the disk is nearly full"):
+        await log.keep_identities({"client-anna": 1e10}, now=0)
+
+    await log.keep_group_places({("service", "group"): b"place"})
+    await log.keep_identities({}, now=0)
+    await log.close()
+
+
+class FailingSync:
+    """A connection whose next write fails at its sync, and all others would succeed again."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self.fails = True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._db, name)
+
+    def execute(self, statement: str, *values: Any) -> Any:
+        done = self._db.execute(statement, *values)
+        if self.fails and statement.startswith(("INSERT INTO events", "COMMIT", "PRAGMA wal_checkpoint")):
+            self.fails = False
+            raise failed_sync()
+        return done
+
+
+def failed_sync() -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+    return error
+
+
+@pytest.mark.parametrize("where", ["append", "commit", "checkpoint", "between commits"])
+async def test_after_a_failed_sync_nothing_is_acknowledged_until_the_log_is_opened_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, where: str
+) -> None:
+    path = str(tmp_path / "events.db")
+    log = SqliteLog(path)
+    one, two, three = (Draft(name="hi", id=str(number)) for number in range(3))
+    [first] = await log.append([(one, ANNA)])
+
+    if where == "checkpoint":
+
+        def fails(_db: sqlite3.Connection) -> int:
+            raise failed_sync()
+
+        monkeypatch.setattr("eventbus.log.checkpoints.checkpoint", fails)
+        monkeypatch.setattr("eventbus.log.checkpoints.EVERY", 1)
+        await log.append([(two, ANNA)])
+        assert log._checkpoints._running
+        await log._checkpoints._running
+    else:
+        log._committer._db = FailingSync(log._committer._db)  # type: ignore[assignment]
+        write = {
+            "append": lambda: log.append([(two, ANNA)]),
+            "commit": lambda: log.keep_group_places({("service", "group"): b"place"}),
+            "between commits": lambda: log._committer.between_commits(lambda db: db.execute("PRAGMA wal_checkpoint")),
+        }
+        with pytest.raises((Unavailable, sqlite3.OperationalError)):
+            await write[where]()
+
+    for _ in range(3):
+        with pytest.raises(Unavailable, match="a sync of the disk failed"):
+            await log.append([(three, ANNA)])
+        with pytest.raises(Unavailable, match="restart the bus"):
+            await log.check()
+    assert (await log.read(after=0, limit=1))[0].seq == first.seq  # reading goes on
+    assert sum("a sync of the disk failed" in message for message in caplog.messages) == 1
+    await log.close()
+    monkeypatch.undo()
+    log = SqliteLog(path)
+    await log.check()
+    assert (await log.append([(one, ANNA)]))[0].duplicate
+    assert (await log.append([(three, ANNA)]))[0].duplicate is False
+    await log.close()

@@ -13,9 +13,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from eventbus.event import decode_draft, logged, timestamp
+from eventbus.event import decode_draft, logged
 from eventbus.ids import new_id
 from eventbus.problems import NotAnEvent, NotJson, Problem, TooLarge
+from eventbus.timestamps import timestamp
 
 LIMIT = 256 * 1024
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,50 @@ async def test_a_defect_is_answered_as_a_problem_and_logged_and_the_bus_lives_on
     assert record.getMessage() == "a defect of the bus, while it handled POST '/'"
     caplog.clear()
     await bus.publish("hi", service="the-service")
+
+
+@pytest.mark.parametrize("path", ["/", "/events"])
+@pytest.mark.parametrize("body", [b'{"name": "hi"}', b'[{"name": "hi"}]'], ids=["event", "batch"])
+async def test_an_event_is_stored_once_although_a_defect_comes_after_the_append(
+    bus: Bus, body: bytes, path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: object) -> bytes:
+        raise ZeroDivisionError("a secret detail")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("eventbus.http_api._receipt", fail)
+        answer = await bus.request("POST", path, data=body, headers={"Authorization": "the-service"})
+
+    assert (answer.status, answer.json["title"]) == (500, "Internal Server Error")
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert [event["name"] for event in await bus.events()] == ["hi"]
+    [record] = [record for record in caplog.records if record.exc_info]
+    assert record.getMessage() == f"a defect of the bus, while it handled POST {path!r}"
+    caplog.clear()
+
+
+async def test_what_waits_behind_a_request_that_meets_a_defect_is_answered(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    append, failures = MemoryLog.append, [ZeroDivisionError("a defect")]
+
+    async def fail_once(log: MemoryLog, *args: Any) -> Any:
+        appended = await append(log, *args)
+        if failures:
+            raise failures.pop()
+        return appended
+
+    monkeypatch.setattr(MemoryLog, "append", fail_once)
+    request = (
+        b'POST / HTTP/1.1\r\nHost: localhost\r\nAuthorization: the-service\r\nContent-Length: 14\r\n\r\n{"name": "hi"}'
+    )
+    last = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
+    answers = await bus.raw(request + request + last)
+
+    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"500", b"200", b"200"]
+    assert len(await bus.events()) == 2
+    caplog.clear()
 
 
 async def test_a_bus_whose_delivery_has_ended_does_not_go_on_as_if_nothing_were(

@@ -22,6 +22,7 @@ from bus_under_test import PATIENCE, BusProcess, Socket, StartProcess, free_port
 from history import Connection, Report, Stored, judge
 
 ROUNDS = int(os.environ.get("SOAK_ROUNDS", "5"))
+pytestmark = pytest.mark.timeout(120 + 20 * ROUNDS)
 LISTENER = Path(__file__).parent / "listener.py"
 CLIENTS = ["anna", "ben", "cleo"]
 PUBLISHERS = ["anna", "ben", "service-1", "service-2"]

@@ -7,7 +7,7 @@ from ipaddress import ip_network
 import pytest
 from bus_under_test import StartBus
 from eventbus.config import Settings
-from eventbus.forwarded import sending_host
+from eventbus.forwarded import places_of, sending_host
 from eventbus.log import open_log
 
 PROXIES = (ip_network("10.0.0.0/8"), ip_network("::1"))
@@ -75,3 +75,15 @@ async def test_clients_behind_a_trusted_proxy_are_counted_by_their_own_hosts(
         return (await bus.post(body * 20, **{"X-Forwarded-For": host})).status
 
     assert [await publish_all_that_a_host_may(host) for host in ("192.0.2.1", "192.0.2.2")] == statuses
+
+
+@pytest.mark.parametrize(
+    ("host", "places"),
+    [
+        ("192.0.2.1", (("192.0.2.1", 1),)),
+        ("", (("", 1),)),
+        ("2001:db8:1:2::/64", (("2001:db8:1:2::/64", 1), ("2001:db8:1::/48", 8))),
+    ],
+)
+def test_a_host_counts_for_its_site_as_well(host: str, places: tuple[tuple[str, int], ...]) -> None:
+    assert places_of(host) == places

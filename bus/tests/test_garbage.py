@@ -36,8 +36,8 @@ async def test_what_connections_left_behind_is_gone_when_enough_have_ended(
     connections = WeakSet[WebSocketProtocol]()
     made = WebSocketProtocol.__init__
 
-    def make(self: WebSocketProtocol, **options: Any) -> None:
-        made(self, **options)
+    def make(self: WebSocketProtocol, *arguments: Any) -> None:
+        made(self, *arguments)
         connections.add(self)
 
     monkeypatch.setattr(WebSocketProtocol, "__init__", make)

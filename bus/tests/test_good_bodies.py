@@ -47,7 +47,7 @@ async def test_a_body_without_a_content_type_is_json(bus: Bus) -> None:
     body = b'{"name": "hi"}'
 
     answer = await bus.raw(
-        b"POST / HTTP/1.1\r\nHost: bus\r\nConnection: close\r\nAuthorization: the-service\r\n"
+        b"POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: the-service\r\n"
         b"Content-Length: %d\r\n\r\n" % len(body) + body
     )
 
@@ -67,10 +67,10 @@ async def test_a_body_may_come_in_chunks(bus: Bus) -> None:
 
 
 async def test_requests_may_follow_each_other_without_waiting(bus: Bus) -> None:
-    head = b"POST / HTTP/1.1\r\nHost: bus\r\nAuthorization: Bearer the-service\r\n"
+    head = b"POST / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer the-service\r\n"
     bodies = [json.dumps({"name": "hi", "id": str(number)}).encode() for number in range(50)]
     requests = [head + b"Content-Length: %d\r\n\r\n" % len(body) + body for body in bodies]
-    last = b"GET /healthz HTTP/1.1\r\nHost: bus\r\nConnection: close\r\n\r\n"
+    last = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
     answers = await bus.raw(b"".join(requests) + last)
 

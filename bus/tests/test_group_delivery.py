@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -34,9 +35,9 @@ async def bus(start: StartBus, log: Log) -> Bus:
 
 @asynccontextmanager
 async def member(
-    bus: Bus, group: str = "g", *, credentials: str = "the-service", **fields: Any
+    bus: Bus, group: str = "g", *, credentials: str = "the-service", autoclose: bool = True, **fields: Any
 ) -> AsyncIterator[Socket]:
-    async with bus.socket() as socket:
+    async with bus.socket(autoclose=autoclose) as socket:
         command = {"action": "authenticate", "credentials": credentials, "group": group, "names": ["job-*"], **fields}
         answer = await socket.ask(command)
         assert answer["authenticated"], answer
@@ -174,6 +175,8 @@ async def test_acks_of_what_is_not_open_are_ignored(bus: Bus) -> None:
 
 class FullOutlet:
     """An outlet that is full until it is drained; one that parts is so for ever, and has nothing to wait for."""
+
+    excused = False
 
     def __init__(self, *, parts: bool = False) -> None:
         self.full = True
@@ -572,7 +575,7 @@ class TestDeadLetters:
             letter = await watcher.hear()
             stored = (await bus.events("?limit=1"))[0]
             expected = {"seq": bad, "id": stored["id"], "name": "job-0", "source": "everything"}
-            assert letter["data"] == {**expected, "deliveries": 3, "group": "g"}
+            assert letter["data"] == {**expected, "deliveries": 3, "attempts": 3, "group": "g"}
             assert (letter["name"], letter["source"], letter["context"]) == ("eventbus.dead-letter", "eventbus", {})
             await publish_jobs(bus, 1, "job-next")
             assert await hear_jobs(lone, 1) == [("job-next-0", 1)]
@@ -604,12 +607,129 @@ class TestDeadLetters:
             assert [event["name"] for event in await bus.events()] == ["job-0", "last"]
 
 
+class TestAttempts:
+    """An event is given up for its own failures, not for those of its neighbours or of its members' connections."""
+
+    @pytest.fixture
+    async def bus(self, start: StartBus) -> Bus:
+        return await start(MemoryLog(), settings=Settings(max_deliveries=3))
+
+    async def test_members_that_join_and_hang_up_give_nothing_up(self, bus: Bus) -> None:
+        async with member(bus, after=0):
+            pass
+        jobs = await publish_jobs(bus, 211)
+        for _ in range(5):
+            async with member(bus, prefetch=500) as passing:
+                await passing.hear()
+
+        async with member(bus, prefetch=500) as lone:
+            done: list[int] = []
+            await work(lone, done, 211)
+            await lone.ask({"action": "dance"})
+
+        assert sorted(done) == jobs
+        assert await bus.events("?name=eventbus.*") == []
+
+    async def test_what_kills_its_member_is_given_up_alone(self, bus: Bus) -> None:
+        async with member(bus, after=0):
+            pass
+        jobs = await publish_jobs(bus, 200)
+        poison, done = jobs[57], []
+        async with bus.socket() as watcher:
+            await watcher.ask(SERVICE | {"names": ["eventbus.*"]})
+            for _ in range(5):
+                await work_until_poisoned(bus, poison, done)
+            async with member(bus) as last:
+                await work(last, done, 199)
+                letter = await watcher.hear()
+
+        assert sorted(done) == [job for job in jobs if job != poison]
+        assert letter["data"]["seq"] == poison
+        assert (letter["data"]["attempts"], letter["data"]["deliveries"]) == (3, 5)
+        assert len(await bus.events("?name=eventbus.*")) == 1
+
+    async def test_what_a_lost_connection_held_comes_again_at_once_and_all_together(self, bus: Bus) -> None:
+        async with member(bus, prefetch=500, after=0) as dying:
+            await publish_jobs(bus, 500)
+            await hear_jobs(dying, 500)
+
+        async with member(bus, prefetch=500) as other:
+            assert await hear_jobs(other, 500) == [(f"job-{n}", 2) for n in range(500)]
+
+    async def test_what_a_member_held_alone_when_its_connection_was_lost_is_an_attempt(self, bus: Bus) -> None:
+        async with bus.socket() as watcher:
+            await watcher.ask(SERVICE | {"names": ["eventbus.*"]})
+            [bad] = await publish_jobs(bus, 1)
+            for _ in range(3):
+                async with member(bus, after=0) as dying:
+                    await dying.hear()
+            async with member(bus):
+                assert (await watcher.hear())["data"]["seq"] == bad
+
+    async def test_what_a_member_held_that_goes_away_on_purpose_is_no_attempt(self, bus: Bus) -> None:
+        await publish_jobs(bus, 1)
+        for delivery in range(1, 6):
+            async with member(bus, after=0) as leaving:
+                assert await hear_jobs(leaving, 1) == [("job-0", delivery)]
+                await leaving.ws.close(code=1001)
+
+    async def test_what_a_member_held_when_the_bus_ended_the_connection_is_no_attempt(self, run: StartProcess) -> None:
+        bus = await run(EVENTBUS_MAX_DELIVERIES="1")
+        await publish_jobs(bus, 1)
+        for how in ("SIGTERM", "SIGTERM", "SIGKILL", "SIGKILL"):
+            async with member(bus, after=0) as cut_off:
+                assert await cut_off.hear_names(1) == ["job-0"]
+                await (bus.stop() if how == "SIGTERM" else bus.kill())
+            bus = await run(EVENTBUS_MAX_DELIVERIES="1")
+
+        async with member(bus) as last:
+            assert (await last.hear())["name"] == "job-0"
+
+    async def test_what_a_member_says_it_is_working_on_stays_with_it(self, start: StartBus) -> None:
+        bus = await start(MemoryLog(), settings=Settings(ack_wait=1.0))
+        async with member(bus, prefetch=1) as busy, member(bus, "other", prefetch=1) as clock:
+            [job] = await publish_jobs(bus, 1)
+            await busy.hear()
+            async with member(bus) as idle:
+                waits = asyncio.create_task(hear_jobs(clock, 4))  # three ack waits pass in the other group
+                while not waits.done():
+                    await busy.say({"action": "working", "seq": [job]})
+                    await asyncio.wait([waits], timeout=0.1)
+                await ack(busy, job)
+                await publish_jobs(bus, 1, "job-next")
+
+                assert await hear_jobs(idle, 1) == [("job-next-0", 1)]
+
+    async def test_a_member_that_comes_back_with_its_work_in_hand_gets_it_no_second_time(self, bus: Bus) -> None:
+        async with bus.socket() as first:
+            answer = await first.ask(SERVICE | {"group": "g", "after": 0, "prefetch": 2})
+            jobs = await publish_jobs(bus, 2)
+            await hear_jobs(first, 2)
+        hello = SERVICE | {"group": "g", "working": jobs[:1]}
+
+        async with bus.socket() as again:
+            await again.ask(hello | {"epoch": answer["epoch"]})
+            assert await hear_jobs(again, 1) == [("job-1", 2)]
+            await ack(again, jobs[1])
+        async with bus.socket() as elsewhere:
+            await elsewhere.ask(hello | {"epoch": "of another log"})
+            assert await hear_jobs(elsewhere, 1) == [("job-0", 2)]
+
+
+async def work_until_poisoned(bus: Bus, poison: int, done: list[int]) -> None:
+    """Do what comes as a new member, and hang up without a word at the event that kills."""
+    async with member(bus, prefetch=500) as doomed:
+        while (seq := (await doomed.hear())["seq"]) != poison:
+            done.append(seq)
+            await ack(doomed, seq)
+
+
 class TestWhatRetentionTakes:
     async def test_a_group_is_told_and_goes_on_with_the_oldest(self, bus: Bus, log: Log) -> None:
         async with member(bus, after=0):
             pass
         jobs = await publish_jobs(bus, 5)
-        await log.trim(keep=2, since="")
+        await log.trim(keep=2)
 
         async with bus.socket() as late, bus.socket() as later:
             answer = await late.ask(SERVICE | {"group": "g"})
@@ -621,7 +741,7 @@ class TestWhatRetentionTakes:
         async with member(bus, prefetch=1) as lone:
             jobs = await publish_jobs(bus, 2)
             await hear_jobs(lone, 1)
-            await log.trim(keep=0, since="")
+            await log.trim(keep=0)
             await lone.say({"action": "nack", "seq": jobs[0]})
 
             assert await lone.close_code() == 4408
@@ -645,6 +765,25 @@ async def test_the_place_of_a_group_survives_a_restart(run: StartProcess) -> Non
     async with member(bus) as second:
         await publish_jobs(bus, 1, "job-next")
         assert await hear_jobs(second, 3) == [("job-1", 2), ("job-3", 2), ("job-next-0", 1)]
+
+
+async def test_an_ack_that_was_under_way_when_the_bus_said_goodbye_counts(run: StartProcess) -> None:
+    bus = await run()
+    async with member(bus, after=0, autoclose=False) as first:
+        jobs = await publish_jobs(bus, 4)
+        await hear_jobs(first, 4)
+        bus.process.send_signal(signal.SIGTERM)
+        assert await first.close_code() == 1012
+        await ack(first, jobs[0])
+        await first.say({"action": "ack"})  # a mistake changes nothing
+        await ack(first, jobs[1], jobs[2])
+    assert await bus.exit_status() == 0
+
+    bus = await run()
+
+    async with member(bus) as second:
+        await publish_jobs(bus, 1, "job-next")
+        assert await hear_jobs(second, 2) == [("job-3", 2), ("job-next-0", 1)]
 
 
 async def test_a_group_gets_nothing_that_its_service_may_not_see_since_a_restart(

@@ -41,6 +41,7 @@ class Outlet:
     """A member's socket: collects what it is sent."""
 
     full = False
+    excused = False
 
     def __init__(self) -> None:
         self.heard: asyncio.Queue[Any] = asyncio.Queue()
@@ -134,7 +135,7 @@ async def test_a_bus_killed_between_a_dead_letter_and_the_keeping_of_the_place_m
     troubled: Any,
 ) -> None:
     await append(troubled, "job-bad", "job-good")
-    await troubled.keep_group_places({KEY: msgspec.json.encode(Place(cursor=1, pending={1: 3}))})
+    await troubled.keep_group_places({KEY: msgspec.json.encode(Place(cursor=1, pending={1: 3}, attempts={1: 3}))})
 
     for _ in range(2):  # the second bus knows what the first one had kept, which is nothing
         delivery = await groups_of(troubled).find(KEY)
@@ -145,3 +146,18 @@ async def test_a_bus_killed_between_a_dead_letter_and_the_keeping_of_the_place_m
 
     [letter] = await troubled.read(after=0, limit=100, names=Patterns([DEAD_LETTER]))
     assert json.loads(bytes(letter.content.data))["name"] == "job-bad"
+
+
+async def test_an_event_at_the_same_position_of_another_log_has_a_dead_letter_of_its_own(troubled: Any) -> None:
+    await append(troubled, "job-bad", "job-good")
+
+    for epoch in ("one", "another"):
+        troubled.epoch = epoch
+        await troubled.keep_group_places({KEY: msgspec.json.encode(Place(cursor=1, pending={1: 3}, attempts={1: 3}))})
+        delivery = await groups_of(troubled).find(KEY)
+        assert delivery
+        member = Outlet()
+        with delivery.joined(member, names=JOBS, prefetch=1):
+            assert await member.hear() == "job-good"
+
+    assert len(await troubled.read(after=0, limit=100, names=Patterns([DEAD_LETTER]))) == 2

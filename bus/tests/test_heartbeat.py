@@ -24,7 +24,7 @@ async def bus(start: StartBus) -> Bus:
 
 async def test_one_that_answers_pings_stays(bus: Bus) -> None:
     async with bus.socket(autoping=False) as client:
-        await client.ask({"action": "identify"})
+        assert await _hear_but_for_pings(client.ws, {"action": "identify"}) == "identify"
         for _ in range(3 * MISSED_BEATS):
             ping = await client.ws.receive(timeout=PATIENCE)
             await client.ws.pong(ping.data)
@@ -35,7 +35,7 @@ async def test_one_that_answers_pings_stays(bus: Bus) -> None:
 
 async def test_one_that_does_not_is_told_to_come_back(bus: Bus) -> None:
     async with bus.socket(autoping=False) as client:
-        await client.ask({"action": "identify"})
+        assert await _hear_but_for_pings(client.ws, {"action": "identify"}) == "identify"
         while (message := await client.ws.receive(timeout=PATIENCE)).type is WSMsgType.PING:
             pass
 

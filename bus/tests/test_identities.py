@@ -188,7 +188,7 @@ async def test_whatever_expired_is_forgotten_at_the_next_refresh_though_in_steps
             return True
 
     log = Forgetting()
-    identities = Identities(log, lifetime=0)  # type: ignore[arg-type]
+    identities = Identities(log, lifetime=0, clock=Clock())  # type: ignore[arg-type]
 
     refreshing = asyncio.create_task(identities.keep_refreshing(lambda: ["client-anna"]))
     await asyncio.wait_for(log.done.wait(), 10)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import errno
+import os
+import re
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from bus_under_test import free_port
+from eventbus import port_holder
 from eventbus.config import ConfigError
 from eventbus.listening import listen
 
@@ -33,6 +37,23 @@ def test_localhost_can_be_reached_by_its_address() -> None:
 def test_a_taken_port_is_named(taken_port: int, host: str) -> None:
     with pytest.raises(ConfigError, match=f"HTTP_EVENTBUS_SERVER_PORT={taken_port}: another program is listening"):
         listen(host, taken_port, setting="HTTP_EVENTBUS_SERVER")
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="this system does not tell")
+def test_the_program_that_has_a_taken_port_is_named(taken_port: int) -> None:
+    own = f"{Path('/proc/self/comm').read_text().strip()}, process {os.getpid()}"
+
+    with pytest.raises(ConfigError, match=f"on this port of 127.0.0.1 \\({re.escape(own)}\\); stop it"):
+        listen("127.0.0.1", taken_port, setting="HTTP_EVENTBUS_SERVER")
+
+
+def test_where_the_system_does_not_tell_the_port_alone_is_named(
+    taken_port: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(port_holder, "PROC", tmp_path)
+
+    with pytest.raises(ConfigError, match=r"is listening on this port of 127.0.0.1; stop it"):
+        listen("127.0.0.1", taken_port, setting="HTTP_EVENTBUS_SERVER")
 
 
 def test_a_host_that_is_not_this_machine_is_named() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,8 +11,8 @@ from typing import Any
 import msgspec
 import pytest
 from eventbus.config import ConfigError
-from eventbus.event import Draft, Event, timestamp
-from eventbus.log import READ_BYTES, READ_LIMIT, TRIM_STEP, WINDOW, Appended, Log, Publisher, follow, open_log
+from eventbus.event import Draft, Event
+from eventbus.log import READ_BYTES, READ_LIMIT, TRIM_BYTES, TRIM_STEP, Appended, Log, Publisher, follow, open_log
 from eventbus.patterns import EVERYTHING, Patterns
 
 ANNA = Publisher(source="client", scope="client-anna")
@@ -147,20 +146,17 @@ async def test_nobody_can_occupy_the_ids_of_another_publisher(log: Log) -> None:
     assert len(await names(log)) == 3
 
 
-async def test_a_repeated_id_is_a_new_event_once_the_window_has_passed(
-    log: Log, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    later = time.time() + WINDOW + 1
+async def test_a_repeated_id_is_a_new_event_once_the_window_has_passed(log: Log) -> None:
     [first] = await append(log, draft(id="1"))
 
-    monkeypatch.setattr(time, "time", lambda: later)
+    log.forget_ids(upto=first.seq)
     [second] = await append(log, draft(id="1"))
     [third] = await append(log, draft(id="1"))
 
     assert (second.seq > first.seq, second.duplicate) == (True, False)
     assert (third.seq, third.duplicate) == (second.seq, True)
 
-    await log.trim(keep=1, since="")
+    await log.trim(keep=1)
     [fourth] = await append(log, draft(id="1"))
     assert (fourth.seq, fourth.duplicate) == (second.seq, True)
 
@@ -290,8 +286,27 @@ async def test_a_read_ends_when_it_has_much_data_and_goes_on_from_there(log: Log
     assert await names(log, after=seqs[2]) == ["d"]
 
 
-async def trim(log: Log, *, keep: int | None = None, since: str = "") -> None:
-    while await log.trim(keep=keep, since=since):
+async def test_identities_are_bounded_and_those_that_were_used_last_stay(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("memory", "sqlite"):
+        monkeypatch.setattr(f"eventbus.log.{module}.MOST_IDENTITIES", 2 * TRIM_STEP)
+    monkeypatch.setattr("eventbus.log.sqlite._COUNT_EVERY", 10)
+    addresses = [f"client-{number}" for number in range(5 * TRIM_STEP)]
+    await log.keep_identities({address: 100 + number for number, address in enumerate(addresses)}, now=0)
+    await log.keep_identities({addresses[0]: 10_000}, now=0)  # it is in use
+
+    for number in range(100):
+        await log.keep_identities({f"client-new-{number}": 11_000 + number}, now=0)
+
+    left = [address for address in addresses if await log.identity_expiry(address)]
+    assert 2 * TRIM_STEP - 110 <= len(left) <= 2 * TRIM_STEP - 90
+    assert left == [addresses[0], *addresses[-len(left) + 1 :]]
+    assert await log.identity_expiry("client-new-99") == 11_099
+
+
+async def trim(log: Log, **what: int) -> None:
+    while await log.trim(**what):
         pass
 
 
@@ -307,25 +322,44 @@ async def test_trimming_keeps_so_many_of_the_newest_events(log: Log) -> None:
 async def test_one_step_of_trimming_is_small_and_tells_whether_there_is_more(log: Log) -> None:
     await append(log, *[draft() for _ in range(TRIM_STEP + 10)])
 
-    assert await log.trim(keep=0, since="")
+    assert await log.trim(keep=0)
     assert log.trimmed == TRIM_STEP
-    assert not await log.trim(keep=0, since="")
+    assert not await log.trim(keep=0)
     assert log.trimmed == log.head
-    assert not await log.trim(keep=0, since="")
+    assert not await log.trim(keep=0)
 
 
-async def test_trimming_lets_go_what_is_older_than_a_time(log: Log) -> None:
-    await append(log, draft("old"))
-    [old] = await log.read(after=0, limit=1)
-    while timestamp(time.time()) == old.content.time:
-        await log.check()
-    await append(log, draft("new"))
-    [_, new] = await log.read(after=0, limit=2)
+async def test_trimming_lets_go_what_is_up_to_a_position(log: Log) -> None:
+    _, second, _ = await append(log, draft("a"), draft("b"), draft("c"))
 
-    await trim(log, since=new.content.time)
+    await trim(log, upto=second.seq)
 
-    assert await names(log) == ["new"]
-    assert log.trimmed == old.seq
+    assert await names(log) == ["c"]
+    assert log.trimmed == second.seq
+
+
+async def test_trimming_keeps_so_many_bytes_of_the_newest_events(log: Log) -> None:
+    await append(log, *[draft(f"hi-{n}", data=msgspec.Raw(b'"%d"' % (10**1000 + n))) for n in range(20)])
+
+    await trim(log, keep_bytes=5_000)
+
+    assert await names(log) == [f"hi-{n}" for n in range(16, 20)]
+    for n in range(20, 40):
+        await append(log, draft(f"hi-{n}", data=msgspec.Raw(b'"%d"' % (10**1000))))
+        await trim(log, keep_bytes=5_000)
+        assert len(await names(log)) <= 4
+
+
+async def test_one_step_of_trimming_is_small_in_bytes_too(log: Log) -> None:
+    size = TRIM_BYTES // 4
+    for _ in range(10):
+        await append(log, draft(data=msgspec.Raw(b'"%b"' % (b"x" * size))))
+
+    assert await log.trim(keep=0)
+
+    assert 0 < log.trimmed <= 4
+    await trim(log, keep_bytes=2 * size + 1000)
+    assert log.trimmed == 8
 
 
 async def test_trimming_that_finds_nothing_to_do_lets_nothing_go(log: Log) -> None:
@@ -333,7 +367,7 @@ async def test_trimming_that_finds_nothing_to_do_lets_nothing_go(log: Log) -> No
 
     await trim(log)
     await trim(log, keep=2)
-    await trim(log, keep=100, since="2001-01-01T00:00:00.000Z")
+    await trim(log, keep=100, keep_bytes=100_000)
 
     assert await names(log) == ["a", "b"]
     assert log.trimmed == 0
@@ -424,7 +458,7 @@ async def test_the_place_of_a_group_is_kept(log: Log) -> None:
 async def test_what_was_lost_is_remembered_though_the_identity_is_refreshed_late(log: Log) -> None:
     await log.keep_identities({"client-anna": 10.0}, now=0)
     await append(log, draft(context={"identifier": "client-anna"}), draft())
-    await log.trim(keep=1, since="")
+    await log.trim(keep=1)
 
     await log.keep_identities({"client-anna": 200.0}, now=100.0)
 

@@ -15,6 +15,8 @@ from eventbus.messages import (
     Identify,
     Nack,
     NotACommand,
+    Ping,
+    Working,
     decode_command,
     encode_answer,
 )
@@ -36,6 +38,9 @@ from eventbus.messages import (
         ('{"action": "ack", "seq": [5, 6]}', Ack(seq=[5, 6])),
         ('{"action": "nack", "seq": 5}', Nack(seq=5, delay=0)),
         ('{"action": "nack", "seq": 5, "delay": 0.5}', Nack(seq=5, delay=0.5)),
+        ('{"action": "working", "seq": 5}', Working(seq=5)),
+        ('{"action": "working", "seq": [], "more": 1}', Working(seq=[])),
+        ('{"action": "ping", "more": 1}', Ping()),
         ('{"action": "authenticate", "credentials": "secret"}', Authenticate(credentials="secret")),
         ('{"action": "authenticate"}', Authenticate()),
         ('{"action": "authenticate", "credentials": {"a": 1}}', Authenticate(credentials={"a": 1})),
@@ -70,10 +75,14 @@ def test_a_command_is_read_whatever_else_it_says(text: str, command: Command) ->
         ('{"action": "authenticate", "group": "x\\n"}', "authenticate"),
         ('{"action": "authenticate", "group": "gr\u00fcn"}', "authenticate"),
         ('{"action": "authenticate", "prefetch": 0}', "authenticate"),
+        ('{"action": "authenticate", "group": "g", "working": 5}', "authenticate"),
+        ('{"action": "authenticate", "group": "g", "working": ["5"]}', "authenticate"),
         ('{"action": "authenticate", "prefetch": 100000}', "authenticate"),
         ('{"action": "ack"}', "ack"),
         ('{"action": "ack", "seq": "5"}', "ack"),
         ('{"action": "ack", "seq": [5, "6"]}', "ack"),
+        ('{"action": "working"}', "working"),
+        ('{"action": "working", "seq": "5"}', "working"),
         ('{"action": "nack", "seq": [5]}', "nack"),
         ('{"action": "nack", "seq": 5, "delay": -1}', "nack"),
         ('{"action": "nack", "seq": 5, "delay": 1e9}', "nack"),
@@ -110,10 +119,10 @@ def test_a_deeply_nested_command_is_read_or_refused(depth: int) -> None:
 
 
 def test_answers_carry_their_action() -> None:
-    answer = Identified(token="t", address="a", resumed=False, seq=1, epoch="e")
+    answer = Identified(token="t", address="a", resumed=False, seq=1, epoch="e", max_event=9)
 
     assert json.loads(encode_answer(answer)) == {
-        "action": "identify", "token": "t", "address": "a", "resumed": False, "seq": 1, "epoch": "e",
+        "action": "identify", "token": "t", "address": "a", "resumed": False, "seq": 1, "epoch": "e", "max_event": 9,
     }  # fmt: skip
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import re
 import resource
 import signal
 import socket
@@ -19,7 +21,7 @@ from aiohttp import ClientConnectionError
 from bus_under_test import ORIGIN, PATIENCE, Bus, StartProcess
 
 HANDSHAKE = (
-    b"GET /ws HTTP/1.1\r\nHost: bus\r\nUpgrade: websocket\r\nConnection: Upgrade, close\r\n"
+    b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade, close\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
 
@@ -188,7 +190,7 @@ def frozen_peer(address: tuple[str, int], *, pings: int = 0) -> Iterator[None]:
 def half_a_request(address: tuple[str, int]) -> Iterator[None]:
     """A publisher whose body does not come to its end."""
     with socket.create_connection(address) as peer:
-        peer.sendall(b"POST / HTTP/1.1\r\nHost: bus\r\nContent-Length: 100\r\n\r\n{")
+        peer.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
         yield
 
 
@@ -298,11 +300,12 @@ async def test_a_log_that_another_program_holds_does_not_keep_it_from_ending_in_
 
 
 HANGING_READS = """
-import time
+import sys, time
 from eventbus.__main__ import main
 from eventbus.log import sqlite, tail
 tail.MAX_EVENTS = 0  # what would be in memory is read, too
 sqlite._select = lambda *_: print("reading", flush=True) or time.sleep(60)
+del sys.argv[1:]  # what starts the bus otherwise
 main()
 """
 
@@ -324,6 +327,18 @@ async def test_a_disk_that_does_not_answer_does_not_keep_it_from_ending_in_time(
 
 
 # Secrets
+
+
+async def test_the_token_that_everybody_knows_is_for_this_machine_alone(run: StartProcess, services_file: Path) -> None:
+    services_file.write_text('[{"name": "one", "token": "workshop-only"}]')
+    reached = {"HTTP_EVENTBUS_SERVER_HOST": "0.0.0.0"}
+
+    refused = await run(**reached, until_ready=False)
+    assert await refused.exit_status() == 2
+    assert re.fullmatch(r"HTTP_EVENTBUS_SERVER_HOST=0\.0\.0\.0: others can reach the bus.*\n", refused.output)
+
+    allowed = await run(**reached, EVENTBUS_ALLOW_WORKSHOP_TOKEN="on")
+    assert "uses the token 'workshop-only'" in allowed.output
 
 
 async def test_no_token_is_written_anywhere(run: StartProcess, tmp_path: Path) -> None:
@@ -392,3 +407,15 @@ async def test_it_says_where_it_listens_if_browsers_are_told_another_place(run: 
     host, port = bus.address
     assert f"bus ready at http://localhost:9, listening on {host} port {port}, log in memory:" in bus.output
     assert "EVENTBUS_LOGG: there is no such setting; did you mean EVENTBUS_LOG?\n" in bus.output
+
+
+async def test_the_health_check_of_the_container_asks_no_proxy(run: StartProcess) -> None:
+    compose = (Path(__file__).parents[2] / "docker-compose.yml").read_text()
+    check = next(json.loads(line) for line in re.findall(r"test: (\[.*readyz.*\])", compose))
+    bus = await run()
+    program = check[3].replace("127.0.0.1:3001", f"127.0.0.1:{bus.address[1]}")
+    proxies = dict.fromkeys(("http_proxy", "HTTP_PROXY", "ALL_PROXY"), "http://127.0.0.1:1")
+
+    done = await asyncio.create_subprocess_exec(sys.executable, *check[2:3], program, env=os.environ | proxies)
+
+    assert await asyncio.wait_for(done.wait(), PATIENCE) == 0

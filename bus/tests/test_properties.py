@@ -108,7 +108,7 @@ def test_a_log_in_a_file_says_what_one_in_memory_says(
                 assert [(each.seq, each.duplicate) for each in found[0]] == [(e.seq, e.duplicate) for e in found[1]]
             elif step == "trim":
                 for log in (memory, file):
-                    await log.trim(keep=what, since="")
+                    await log.trim(keep=what)
             else:
                 await file.close()
                 file = open_log(url)

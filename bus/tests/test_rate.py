@@ -10,7 +10,7 @@ from eventbus.config import Settings
 from eventbus.log import Appended, Entry, open_log
 from eventbus.log.memory import MemoryLog
 from eventbus.problems import TooFast, Unavailable
-from eventbus.rate import ClientRate
+from eventbus.rate import ClientRate, Kept
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -100,6 +100,19 @@ def test_all_clients_of_a_host_together_are_bounded_and_other_hosts_are_not_conc
     assert passes(rate, client="anna", host="another")
 
 
+def test_all_hosts_of_a_site_may_publish_as_much_as_eight_and_other_sites_are_not_concerned() -> None:
+    rate = ClientRate(1, clock=Clock())
+
+    passed = sum(
+        passes(rate, client=f"{host} {number}", host=f"2001:db8:0:{host}::/64")
+        for host in range(20)
+        for number in range(50)
+    )
+
+    assert passed == 8 * 40
+    assert passes(rate, client="anna", host="2001:db8:1::/64")
+
+
 def test_without_a_limit_everything_passes() -> None:
     assert passes(ClientRate(0, clock=Clock()), 1_000_000)
 
@@ -132,6 +145,15 @@ def test_a_host_gets_a_burst_of_identities_and_then_as_many_as_its_rate_allows()
     assert gets_identity(rate, host="another")
     clock.now += 0.1
     assert [gets_identity(rate) for _ in range(6)] == [True] * 5 + [False]
+
+
+def test_all_hosts_of_a_site_get_as_many_identities_as_eight() -> None:
+    rate = ClientRate(1, clock=Clock())
+
+    got = sum(gets_identity(rate, host=f"2001:db8:0:{number % 20}::/64") for number in range(400))
+
+    assert got == 8 * 4
+    assert gets_identity(rate, host="2001:db8:1::/64")
 
 
 def test_a_host_that_gets_no_identity_is_told_when_it_will() -> None:
@@ -239,3 +261,132 @@ async def test_many_identities_do_not_help(start: StartBus) -> None:
 
     assert statuses[0] == 200
     assert statuses[-1] == 429
+
+
+# In bytes, and in the long run.
+
+KIB, MIB, GIB = 1024, 1024**2, 1024**3
+HOUR = 3600.0
+
+
+def passes_bytes(rate: ClientRate, size: int, *, client: str = "anna", host: str = "h", count: int = 1) -> bool:
+    try:
+        rate.take({client: count}, host=host, size=count * size)
+    except TooFast:
+        return False
+    return True
+
+
+def published(rate: ClientRate, clock: Clock, size: int, *, hours: float, hosts: Sequence[str] = ("h",)) -> int:
+    """Publish as fast as it goes, each host with as many clients as it likes; return how many events passed."""
+    count, until = 0, clock.now + hours * HOUR
+    while clock.now < until:
+        for number, host in enumerate(hosts):
+            while passes_bytes(rate, size, client=f"{number}-{count}", host=host, count=10):
+                count += 10
+        clock.now += 60.0
+    return count
+
+
+def test_one_event_of_a_client_may_be_large_but_not_all() -> None:
+    clock = Clock()
+    rate = ClientRate(50, clock=clock)
+
+    assert [passes_bytes(rate, 256 * KIB) for _ in range(17)] == [True] * 16 + [False]
+    passed = 0
+    for _ in range(1_000):
+        clock.now += 1.0
+        passed += passes_bytes(rate, 256 * KIB)
+    assert passed == 195  # 50 KiB a second
+
+
+def test_a_client_with_events_of_ordinary_size_has_the_whole_rate_for_an_hour() -> None:
+    clock = Clock()
+    rate = ClientRate(50, clock=clock)
+
+    for _ in range(int(HOUR)):
+        assert passes_bytes(rate, KIB, count=50)
+        clock.now += 1.0
+
+
+def test_a_room_behind_one_address_is_not_too_fast() -> None:
+    clock = Clock()
+    rate = ClientRate(50, clock=clock)
+
+    for second in range(int(HOUR)):
+        for client in range(30):
+            assert passes_bytes(rate, 400, client=f"{client}")
+        if second % 60 == 0:
+            assert passes_bytes(rate, 200_000, client=f"{second // 60 % 30}")
+        clock.now += 1.0
+
+
+@pytest.mark.parametrize(("kept", "size"), [(Kept(size=0), 300), (Kept(), 256 * KIB), (Kept(events=0), KIB)])
+def test_a_host_takes_hours_to_turn_over_the_log(kept: Kept, size: int) -> None:
+    clock = Clock()
+    rate = ClientRate(50, kept=kept, clock=clock)
+
+    count = published(rate, clock, size, hours=4)
+
+    assert count < 1_000_000
+    assert count * size < GIB
+
+
+def test_all_hosts_of_a_network_take_hours_too() -> None:
+    clock = Clock()
+    rate = ClientRate(50, clock=clock)
+
+    count = published(rate, clock, 256 * KIB, hours=2, hosts=[f"2001:db8:0:{n}::/64" for n in range(20)])
+
+    assert count * 256 * KIB < GIB
+    assert passes_bytes(rate, 256 * KIB, host="2001:db8:1:1::/64")
+
+
+def test_a_small_log_is_not_turned_over_at_once_and_a_room_can_use_it() -> None:
+    clock = Clock()
+    rate = ClientRate(50, kept=Kept(events=10_000, size=8 * MIB), clock=clock)
+
+    assert published(rate, clock, 25_000, hours=1 / 60) * 25_000 < 2 * MIB
+    for _ in range(60):
+        clock.now += 1.0
+        assert all(passes_bytes(rate, 300, client=f"{client}", host="room") for client in range(30))
+
+
+def test_what_could_not_be_stored_gives_its_bytes_back() -> None:
+    rate = ClientRate(50, kept=Kept(size=16 * MIB), clock=Clock())
+
+    for _ in range(100):
+        rate.take({"anna": 1}, host="h", size=MIB)
+        rate.give_back({"anna": 1}, host="h", size=MIB)
+
+    assert passes_bytes(rate, MIB)
+
+
+def test_in_the_long_run_a_host_gets_fewer_identities_than_live_at_once() -> None:
+    clock = Clock()
+    rate = ClientRate(50, clock=clock)
+    got = 0
+
+    for _ in range(29 * 60 * 15):  # a lifetime, and what it is longer by
+        while gets_identity(rate):
+            got += 1
+        clock.now += 4.0
+
+    assert 500_000 < got < 600_000
+
+
+async def test_a_client_that_publishes_too_many_bytes_is_told_when_to_come_back(start: StartBus) -> None:
+    bus = await start(open_log("memory:"), Settings(retention_bytes=8 * MIB))
+    first = await bus.publish("first", service="the-service")
+    token = await bus.new_token()
+    statuses = []
+    for _ in range(20):
+        answer = await bus.post({"name": "hi", "data": "x" * 250_000, "context": {"identifier": token}})
+        statuses.append(answer.status)
+
+    assert statuses[:4] == [200] * 4
+    assert statuses[-1] == 429
+    assert "bytes a second" in answer.json["detail"]
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert (await bus.events())[0]["seq"] == first["seq"]
+    await bus.publish("hi", token=token, data="small")

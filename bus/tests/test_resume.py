@@ -24,7 +24,7 @@ async def publish_many(bus: Bus, *names: str, token: str | None = None) -> list[
 
 
 async def trim(log: Log, *, keep: int) -> None:
-    while await log.trim(keep=keep, since=""):
+    while await log.trim(keep=keep):
         pass
 
 
@@ -148,6 +148,21 @@ class TestWhatIsGone:
 
             assert (answer["gap"], answer["oldest"]) == (True, 1)
             assert await service.hear_names(2) == ["a", "b"]
+
+    async def test_a_group_goes_on_in_another_log_and_its_member_is_told(self, bus: Bus) -> None:
+        await publish_many(bus, "a", "b")
+        async with bus.socket() as member:
+            await member.ask(SERVICE | {"group": "g", "after": 0})
+            assert await member.hear_names(2) == ["a", "b"]
+            await member.say({"action": "ack", "seq": [1, 2]})
+            assert "error" in await member.ask({"action": "identify"})  # by now the ack was heard
+
+        async with bus.socket() as same, bus.socket() as other:
+            epoch = (await _head(bus))["epoch"]
+            assert "gap" not in await same.ask(SERVICE | {"group": "g", "epoch": epoch})
+            answer = await other.ask(SERVICE | {"group": "g", "epoch": "another"})
+
+        assert (answer["gap"], answer["oldest"]) == (True, 3)
 
     async def test_a_service_is_told_what_retention_took_and_begins_at_the_oldest(self, bus: Bus, log: Log) -> None:
         positions = await publish_many(bus, *"abcd")

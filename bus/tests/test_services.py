@@ -82,6 +82,25 @@ def test_the_token_that_everybody_knows_is_warned_of(path: Path, caplog: pytest.
     assert "workshop-only" in record.message
 
 
+def test_the_token_that_everybody_knows_is_refused_where_others_can_reach_the_bus(path: Path) -> None:
+    path.write_text(json.dumps([{"name": "one", "token": "${TOKEN}"}, {"name": "two", "token": "of its own"}]))
+    expected = (
+        r"^HTTP_EVENTBUS_SERVER_HOST=0\.0\.0\.0: .* 'one'; make another, python3 -c .* EVENTBUS_ALLOW_WORKSHOP_TOKEN=on"
+    )
+
+    with pytest.raises(ConfigError, match=expected):
+        load_services(str(path), {"TOKEN": "workshop-only"}, reached_by_others="HTTP_EVENTBUS_SERVER_HOST=0.0.0.0")
+
+
+def test_any_other_token_is_fine_wherever_the_bus_listens(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path.write_text(json.dumps([{"name": "one", "token": "${TOKEN}"}]))
+
+    load_services(str(path), {"TOKEN": "my own"}, reached_by_others="HTTP_EVENTBUS_SERVER_HOST=0.0.0.0")
+    load_services(str(path), {}, reached_by_others="HTTP_EVENTBUS_SERVER_HOST=0.0.0.0")
+
+    assert caplog.messages == ["service 'one' is switched off: TOKEN is not set"]
+
+
 def test_no_other_token_is_shown(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     load(path, [{"name": "one", "token": "secret"}, {"name": "two", "token": "${TOKEN}"}], TOKEN="hidden")
 

@@ -24,6 +24,7 @@ from eventbus.config import Settings
 from eventbus.log import open_log
 from eventbus.tls import open_tls
 from eventbus.websocket import Connection
+from trust import need_openssl
 from websockets.asyncio.client import connect
 
 MAKE_CERTIFICATES = Path(__file__).parent.parent / "make-certificates"
@@ -32,6 +33,11 @@ MAKE_CERTIFICATES = Path(__file__).parent.parent / "make-certificates"
 def make_certificates(folder: Path, *names: str) -> Path:
     subprocess.run([MAKE_CERTIFICATES, folder, *names], check=True, timeout=30)
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def openssl() -> None:
+    need_openssl()
 
 
 @pytest.fixture(scope="module")
@@ -359,7 +365,7 @@ def make_valid(certificates: Path, start: str, end: str) -> None:
 async def test_what_is_no_tls_is_ordinary_life(run: StartProcess, certificates: Path, trust: ssl.SSLContext) -> None:
     bus = await run(**settings(certificates))
 
-    assert b"HTTP" not in await bus.raw(b"GET /readyz HTTP/1.1\r\nHost: bus\r\n\r\n")
+    assert b"HTTP" not in await bus.raw(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert b"HTTP" not in await bus.raw(b"\x16\x03\x01\x02\x00\x01", then_hang_up=True)
     for _ in range(10):
         with socket.create_connection(bus.address):

@@ -13,7 +13,7 @@ from aiohttp import WSMsgType, WSServerHandshakeError, web
 from bus_under_test import HANDSHAKE, KEY, ORIGIN, PATIENCE, Bus, Socket, StartBus
 from eventbus import websocket
 from eventbus.config import Settings
-from eventbus.identities import Identities, address_of, new_token
+from eventbus.identities import Identities, address_of
 from eventbus.log import Log, open_log
 from eventbus.log.memory import MemoryLog
 from eventbus.problems import Unavailable
@@ -25,6 +25,12 @@ ACCEPTED = (  # with the key of the example
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
 )
+
+
+@pytest.fixture
+def log() -> Log:
+    """One kind will do: what the bus keeps of a connection, other tests try with each."""
+    return open_log("memory:")
 
 
 @pytest.fixture
@@ -66,7 +72,7 @@ async def test_a_new_client_gets_a_token_and_its_address(bus: Bus, log: Log) -> 
 
     assert answer == {
         "action": "identify", "token": answer["token"], "address": address_of(answer["token"]),
-        "resumed": False, "seq": log.head, "epoch": log.epoch,
+        "resumed": False, "seq": log.head, "epoch": log.epoch, "max_event": 256 * 1024,
     }  # fmt: skip
     assert answer["token"].startswith("token-")
     assert log.head > 0
@@ -82,7 +88,7 @@ async def test_a_client_keeps_its_address_by_its_token(bus: Bus) -> None:
     assert (answer["token"], answer["address"], answer["resumed"]) == (anna.token, anna.address, True)
 
 
-@pytest.mark.parametrize("token", ["", "made-up", new_token(), "client-0123", "token-\x00", None])
+@pytest.mark.parametrize("token", ["", "made-up", "token-" + 43 * "x", "client-0123", "token-\x00", None])
 async def test_an_unknown_token_is_replaced_by_a_new_one(bus: Bus, token: str | None) -> None:
     async with bus.socket() as socket:
         answer = await socket.ask(IDENTIFY | {"token": token})
@@ -153,7 +159,18 @@ async def test_a_service_is_answered_with_its_name(bus: Bus, log: Log) -> None:
 
     assert answer == {
         "action": "authenticate", "authenticated": True, "service": "everything", "seq": log.head, "epoch": log.epoch,
+        "ack_wait": 30.0, "heartbeat": 20.0,
     }  # fmt: skip
+
+
+async def test_nobody_has_to_guess_what_the_bus_was_set_to(start: StartBus) -> None:
+    bus = await start(open_log("memory:"), Settings(ack_wait=2.5, heartbeat=7.0, max_event=1000))
+
+    async with bus.socket() as service, bus.socket() as client:
+        answer = await service.ask(AUTHENTICATE | {"group": "g"})
+
+        assert (answer["ack_wait"], answer["heartbeat"]) == (2.5, 7.0)
+        assert (await client.ask(IDENTIFY))["max_event"] == 1000
 
 
 @pytest.mark.parametrize("credentials", ["", "wrong", "Bearer the-service", None, 5, True, ["the-service"], {}, "\x00"])
@@ -229,6 +246,30 @@ async def test_a_connection_says_only_once_who_it_is(bus: Bus, first: Any, secon
         assert (await socket.hear())["name"] == "hi"
 
 
+@pytest.mark.parametrize("first", [None, IDENTIFY, AUTHENTICATE, AUTHENTICATE | {"group": "g"}])
+async def test_a_ping_is_answered_by_a_ping_whoever_asks(bus: Bus, first: Any) -> None:
+    async with bus.socket() as socket:
+        if first:
+            await socket.ask(first)
+
+        assert await socket.ask({"action": "ping", "unknown": "field"}) == {"action": "ping"}
+        if not first:
+            assert (await socket.ask(IDENTIFY))["action"] == "identify"
+
+
+@pytest.mark.parametrize("first", [None, IDENTIFY, AUTHENTICATE])
+@pytest.mark.parametrize("action", ["ack", "nack", "working"])
+async def test_only_a_member_of_a_group_can_say_how_its_work_goes(bus: Bus, first: Any, action: str) -> None:
+    async with bus.socket() as socket:
+        if first:
+            await socket.ask(first)
+
+        answer = await socket.ask({"action": action, "seq": 1})
+
+        assert answer == {"action": action, "error": answer["error"]}
+        assert "group" in answer["error"]
+
+
 @pytest.mark.parametrize("text", ["", "hi", "[]", "5", "null", '"identify"', '{"action": "identify"', "[" * 60_000])
 async def test_text_that_is_not_a_json_object_ends_the_connection(bus: Bus, text: str) -> None:
     async with bus.socket() as socket:
@@ -296,6 +337,80 @@ async def test_frames_that_break_the_protocol_end_only_their_connection(bus: Bus
     assert await bus.new_token()
 
 
+BROKEN = b"\x88\x16\x03\xeathis breaks RFC 6455"
+
+
+@pytest.mark.parametrize("cut", [0, 1, 2, 5], ids=lambda cut: f"cut at {cut}")
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"\x81\x15" + b'{"action":"identify"}',
+        b"\x01\x00",
+        b"\x89\x00",
+        b"\x8a\x00",
+        b"\x88\x00",
+        b"\x81\x7e\x01\x00" + b"x" * 256,
+    ],
+    ids=["command", "fragment", "ping", "pong", "close", "longer"],
+)
+async def test_a_frame_without_a_mask_ends_the_connection_and_is_not_obeyed(bus: Bus, frame: bytes, cut: int) -> None:
+    reader, writer = await asyncio.open_connection(*bus.address)
+    writer.write(HANDSHAKE + KEY + frame[:cut])
+    await reader.readuntil(b"\r\n\r\n")
+
+    writer.write(frame[cut:])
+    async with asyncio.timeout(PATIENCE):
+        assert await reader.read() == BROKEN
+
+    writer.close()
+    assert await bus.new_token()
+
+
+async def test_what_comes_before_a_frame_without_a_mask_is_obeyed(bus: Bus) -> None:
+    identify = b"\x81\x95\0\0\0\0" + b'{"action":"identify"}'
+
+    answer = await bus.raw(HANDSHAKE + KEY + identify + b"\x81\x15" + b'{"action":"identify"}')
+
+    assert answer.count(b'"token":"token-') == 1
+    assert answer.endswith(BROKEN)
+
+
+@pytest.mark.parametrize("code", [0, 999, 1004, 1005, 1006, 1015, 1016, 2000, 2999, 5000, 65535])
+async def test_a_close_code_that_nobody_may_send_is_answered_as_a_fault(bus: Bus, code: int) -> None:
+    answer = await bus.raw(HANDSHAKE + KEY + b"\x88\x82\0\0\0\0" + code.to_bytes(2))
+
+    assert answer == ACCEPTED + BROKEN
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 4999])
+async def test_any_other_close_code_is_answered_as_a_goodbye(bus: Bus, code: int) -> None:
+    answer = await bus.raw(HANDSHAKE + KEY + b"\x88\x85\0\0\0\0" + code.to_bytes(2) + b"bye")
+
+    assert answer == ACCEPTED + b"\x88\x02\x03\xe8"
+
+
+async def test_a_goodbye_whose_reason_is_no_text_is_a_fault(bus: Bus) -> None:
+    answer = await bus.raw(HANDSHAKE + KEY + b"\x88\x83\0\0\0\0\x03\xe8\xff")
+
+    assert answer.removeprefix(ACCEPTED)[:4] == b"\x88\x16\x03\xef"  # 1007
+
+
+@pytest.mark.parametrize("version", [b"8", b"7", b"12", b"14", b"0", b"13, 8", b"x", b"", None])
+async def test_another_version_of_websocket_is_told_which_there_is(bus: Bus, version: bytes | None) -> None:
+    line = b"Sec-WebSocket-Version: 13\r\n"
+    other = b"Sec-WebSocket-Version: %b\r\n" % version if version is not None else b""
+    reader, writer = await asyncio.open_connection(*bus.address)
+    writer.write(HANDSHAKE.replace(line, other) + KEY)
+
+    async with asyncio.timeout(PATIENCE):
+        head = await reader.readuntil(b"\r\n\r\n")
+
+    assert head.startswith(b"HTTP/1.1 426 Upgrade Required\r\n")
+    assert b"Sec-WebSocket-Version: 13\r\n" in head
+    assert b"Content-Type: application/problem+json\r\n" in head
+    writer.close()
+
+
 async def test_who_breaks_the_protocol_reads_that_it_did_however_much_it_goes_on_to_send(bus: Bus) -> None:
     reader, writer = await asyncio.open_connection(*bus.address)
     writer.write(HANDSHAKE + KEY + b"\x83\x80\0\0\0\0" + b"x" * 1_000_000)
@@ -315,7 +430,7 @@ async def test_what_comes_in_one_piece_with_the_handshake_is_obeyed(bus: Bus) ->
 
 
 async def test_what_is_answered_before_the_handshake_comes_before_it(bus: Bus) -> None:
-    answer = await bus.raw(b"GET /healthz HTTP/1.1\r\nHost: bus\r\n\r\n" + HANDSHAKE + KEY + b"\x88\x80\0\0\0\0")
+    answer = await bus.raw(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" + HANDSHAKE + KEY + b"\x88\x80\0\0\0\0")
 
     assert answer.startswith(b"HTTP/1.1 200")
     assert answer.endswith(ACCEPTED + b"\x88\x02\x03\xe8")
@@ -348,8 +463,9 @@ async def test_what_waits_to_be_sent_before_the_handshake_is_answered_is_sent(
 
 
 async def test_what_comes_faster_than_it_is_obeyed_is_not_read(
-    bus: Bus, connections: list[Connection], monkeypatch: pytest.MonkeyPatch
+    start: StartBus, connections: list[Connection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    bus = await start(open_log("memory:"), Settings(client_rate=0))  # or it would be told that it is too fast
     use, go_on = Identities.use, asyncio.Event()
 
     async def wait(identities: Identities, token: str) -> str | None:
@@ -383,7 +499,7 @@ async def test_what_comes_faster_than_it_is_obeyed_is_not_read(
 class TestOnABusInAHurry:
     @pytest.fixture
     async def bus(self, start: StartBus) -> Bus:
-        return await start(open_log("memory:"), Settings(identify_timeout=0.1))
+        return await start(open_log("memory:"), Settings(identify_timeout=0.1, client_rate=0))
 
     async def test_silence_ends_the_connection(self, bus: Bus) -> None:
         async with bus.socket() as socket:
@@ -394,6 +510,15 @@ class TestOnABusInAHurry:
             await socket.ask({"action": "dance"})
 
             assert await socket.close_code() == 4401
+
+    async def test_pings_are_no_way_to_stay(self, bus: Bus) -> None:
+        async with bus.socket() as socket:
+            with suppress(ConnectionError):
+                await socket.say({"action": "ping"})
+                while (await socket.ws.receive(timeout=PATIENCE)).type is WSMsgType.TEXT:
+                    await socket.say({"action": "ping"})
+
+            assert socket.ws.close_code == 4401
 
     async def test_who_has_said_who_it_is_may_be_silent(self, bus: Bus) -> None:
         async with bus.client() as anna, bus.socket() as silent:
@@ -456,7 +581,7 @@ async def test_a_defect_of_the_reader_ends_only_its_connection_and_is_logged(
 async def test_one_that_sends_and_never_reads_does_not_pile_up_answers(
     start: StartBus, connections: list[Connection]
 ) -> None:
-    bus = await start(open_log("memory:"), Settings(send_buffer=10_000))
+    bus = await start(open_log("memory:"), Settings(send_buffer=10_000, client_rate=0))
     async with bus.socket() as socket:
         socket.ws._response.connection.transport.pause_reading()
         sending = asyncio.create_task(_say_again_and_again(socket, {"action": "x" * 60_000}))

@@ -58,6 +58,20 @@ async def test_the_ruby_service_sends_no_origin(bus: Bus) -> None:
         assert event["context"]["identifier"]
 
 
+async def test_what_node_s_request_write_sends_is_an_event(bus: Bus) -> None:
+    """`http.request(...)`, `write(json)` and `end()`: no length, one chunk, and the last one, which is empty."""
+    event = b'{"name":"check-domain-completed","data":["example.com"],"context":{}}'
+
+    answer = await bus.raw(
+        b"POST / HTTP/1.1\r\nAuthorization: the-answerer\r\nOrigin: %b\r\nHost: localhost:3001\r\n"
+        b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n"
+        % (ORIGIN.encode(), len(event), event)
+    )
+
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert [stored["name"] for stored in await bus.events()] == ["check-domain-completed"]
+
+
 async def test_an_unknown_action_is_answered_with_an_error(bus: Bus) -> None:
     async with bus.socket() as socket:
         answer = await socket.ask({"action": "dance"})

@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -205,7 +206,11 @@ class Shell:
         return printed
 
     def close(self) -> None:
-        self._bash.communicate("exit\n", timeout=PATIENCE)
+        with self._bash:
+            try:
+                self._bash.communicate("exit\n", timeout=PATIENCE)
+            finally:
+                self._bash.kill()
 
 
 class Program:
@@ -238,7 +243,11 @@ class Program:
         """Press Ctrl-C."""
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGINT)
-        self._process.wait(PATIENCE)
+        try:
+            self._process.wait(PATIENCE)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)  # whatever is left of it
         self._reading.join(PATIENCE)
 
     def _read(self) -> None:

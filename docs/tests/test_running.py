@@ -15,7 +15,7 @@ from types import ModuleType
 
 import pytest
 from documents import ROOT, blocks
-from machine import free_port, untested, wait_until
+from machine import ended, free_port, untested, wait_until
 from programs import running_demo
 from trust import make_certificates
 from trust import trusted as trusting
@@ -64,11 +64,8 @@ def proxied(bus_url: str, certificates: Path, folder: Path) -> Iterator[str]:
         f"pid {folder}/pid; error_log {folder}/errors; events {{}}\nhttp {{ access_log off;\n{bodies}{server} }}\n"
     )
     command = ["nginx", "-e", str(folder / "errors"), "-c", str(config), "-g", "daemon off; master_process off;"]
-    with subprocess.Popen(command) as process:
-        try:
-            yield f"https://127.0.0.1:{port}"
-        finally:
-            process.terminate()
+    with ended(subprocess.Popen(command)):
+        yield f"https://127.0.0.1:{port}"
 
 
 @pytest.mark.parametrize(("trusted", "last"), [("127.0.0.1", 200), ("", 429)])
@@ -89,6 +86,23 @@ def test_nginx_in_front_of_the_bus(tmp_path: Path, trusted: str, last: int) -> N
 
     assert answer["availability"] == "available"
     assert statuses == [200, last]
+
+
+@pytest.mark.parametrize("size", [300_000, 1_500_000, 5_000_000])
+def test_nginx_lets_the_bus_refuse_what_is_too_large(tmp_path: Path, size: int) -> None:
+    """A page can read why: the bus's answers carry CORS headers, and nginx's own do not."""
+    certificates = tmp_path / "certificates"
+    make_certificates(certificates)
+    with (
+        trusting(certificates / "ca.pem"),
+        running_demo("processes", tmp_path) as demo,
+        proxied(demo.bus_url, certificates, tmp_path) as url,
+    ):
+        wait_until(lambda: is_alive(url), "nginx listens")
+        answer = request("POST", url, body={"name": "hello", "data": "x" * size}, Origin=demo.site_url)
+
+    assert answer.status == 413
+    assert answer.headers["Access-Control-Allow-Origin"] == demo.site_url
 
 
 def publish_all_that_a_host_may(url: str, sender: str) -> int:

@@ -115,6 +115,14 @@ def test_ports_are_published_on_this_machine_only(compose: Compose, service: str
 
 
 @every_service
+def test_no_service_can_take_all_memory_or_all_processes_of_the_machine(compose: Compose, service: str) -> None:
+    host = compose.inspect(service)["HostConfig"]
+
+    assert 0 < host["Memory"] <= 1024**3
+    assert 0 < host["PidsLimit"] <= 256
+
+
+@every_service
 def test_a_service_that_fails_is_started_again(compose: Compose, service: str) -> None:
     host = compose.inspect(service)["HostConfig"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from compose import Compose
-from machine import wait_until
+from machine import end, wait_until
 from web import request
 
 
@@ -21,9 +21,10 @@ def watched(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         wait_until(lambda: "Watch enabled" in compose.printed("watch"), "`watch` is ready", seconds=300)
         yield compose
     finally:
-        watch.terminate()
-        watch.wait(timeout=30)
-        compose.remove()
+        try:
+            end(watch, within=30)
+        finally:
+            compose.remove()
 
 
 def append(file: Path, text: str) -> None:

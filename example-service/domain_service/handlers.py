@@ -8,11 +8,12 @@ add to the registry. It sends nothing, stores nothing and looks at no clock: tha
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
+
+from .names import LONGEST_NAME, NotAName, domain_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,6 @@ OPTIONS = ("autorenew", "whoisprivacy")
 
 # An answer must fit into one event, and says more about a name than the question did.
 MOST_NAMES = 50
-LONGEST_NAME = 253
 
 
 def check_domain(event: Event, registry: Registry) -> Answer:
@@ -68,7 +68,7 @@ def register_domain(event: Event, registry: Registry) -> Answer:
     asked = event["data"] if isinstance(event["data"], dict) else {"name": event["data"]}
     try:
         registration = _registration(asked, registry, expiration=_a_year_after(event["time"]))
-    except Refused as error:
+    except (NotAName, Refused) as error:
         refused = {"name": _shown(asked.get("name")), "registered": False, "error": str(error)}
         return [{"name": "register-domain-completed", "data": refused}], []
     done = {"name": registration.name, "registered": True, "expiration": registration.expiration}
@@ -84,28 +84,6 @@ HANDLERS: dict[str, Handler] = {
 }
 
 
-def domain_name(asked: object) -> str:
-    """Bring a domain name into the one form by which it is compared: lower case, no spaces around it, no last dot.
-
-    Raises:
-        Refused: It is not a domain name.
-    """
-    if not isinstance(asked, str):
-        raise Refused('expected a domain name as text, such as "example.com"')
-    name = asked.strip().lower().removesuffix(".")
-    if not name:
-        raise Refused("the name is empty; expected one such as example.com")
-    if len(name) > LONGEST_NAME or not _DOMAIN_NAME.fullmatch(name):
-        raise Refused("not a domain name; expected letters, digits and hyphens between dots, such as example.com")
-    return name
-
-
-# Parts of 1 to 63 characters, at least two; the last is no number, or an IP address would be a name.
-# Names in other scripts are registered in their ASCII form, which begins with xn--.
-_PART = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
-_DOMAIN_NAME = re.compile(rf"(?:{_PART}\.)+(?![0-9]+\Z){_PART}")
-
-
 def _is_taken(name: str, registry: Registry) -> bool:
     return name in WELL_KNOWN or name in registry
 
@@ -113,7 +91,7 @@ def _is_taken(name: str, registry: Registry) -> bool:
 def _availability(asked: object, registry: Registry) -> dict[str, str]:
     try:
         name = domain_name(asked)
-    except Refused as error:
+    except NotAName as error:
         return {"name": _shown(asked), "availability": "not available", "error": str(error)}
     return {"name": name, "availability": "not available" if _is_taken(name, registry) else "available"}
 

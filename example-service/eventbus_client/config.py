@@ -24,11 +24,15 @@ class Settings:
         token: This service's secret; never shown.
         connected_file: A file that exists while the service is connected and authenticated, for a container's health
             check; none by default.
+        handler_timeout: Seconds after which the bus is told no longer that a handler is at work.
+        runner: The process with which the service ends; 0 for none.
     """
 
     eventbus_url: str = "http://localhost:3001"
     token: str = field(repr=False)
     connected_file: Path | None = None
+    handler_timeout: float = 300.0
+    runner: int = 0
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], token_variable: str) -> Settings:
@@ -47,6 +51,8 @@ class Settings:
             eventbus_url=_eventbus_url(env),
             token=_token(env, token_variable),
             connected_file=Path(connected_file) if connected_file else None,
+            handler_timeout=_seconds(env, "EVENTBUS_HANDLER_TIMEOUT", 300.0),
+            runner=_runner(env),
         )
 
 
@@ -79,6 +85,20 @@ def _port(env: Mapping[str, str]) -> str:
 
 def _is_port(text: str) -> bool:
     return re.fullmatch(r"[0-9]{1,5}", text) is not None and 1 <= int(text) <= 65535
+
+
+def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
+    value = env.get(name, str(default))
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value) or float(value) == 0:
+        raise _wrong(name, value, "expected a number of seconds above 0")
+    return float(value)
+
+
+def _runner(env: Mapping[str, str]) -> int:
+    number = env.get("EVENTBUS_RUNNER", "0")
+    if not re.fullmatch(r"[0-9]{1,9}", number):
+        raise _wrong("EVENTBUS_RUNNER", number, "expected a process's number, or 0 for none")
+    return int(number)
 
 
 def _token(env: Mapping[str, str], variable: str) -> str:

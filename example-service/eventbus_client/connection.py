@@ -7,13 +7,16 @@ import json
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.frames import CloseCode
 
 from .config import Settings
+from .liveness import MISSED_BEATS, Pulse, watched
 from .reasons import one_line
 
 logger = logging.getLogger(__name__)
@@ -24,6 +27,8 @@ TIMEOUT = 10.0
 CLOSE_SECONDS = 1.0
 # The bus closes with this code when the credentials are wrong, or the service may not do what it tried.
 NOT_ALLOWED = 4403
+# Seconds between two looks whether the bus lives, if it does not say how often its own heart beats.
+HEARTBEAT = 20.0
 
 
 class NotAllowed(Exception):
@@ -40,9 +45,44 @@ class DirectConnect(connect):
         return exc
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """A connection on which the service is known.
+
+    Attributes:
+        epoch: The name of the bus's log.
+        ack_wait: Seconds within which the bus wants to hear of a question; none if this bus cannot be told that it is
+            being worked on.
+    """
+
+    _socket: ClientConnection
+    _pulse: Pulse
+    epoch: str
+    ack_wait: float | None
+
+    async def hear(self) -> dict[str, Any]:
+        """Wait for a frame: an event, or the answer to a command; that one has an `action`.
+
+        Raises:
+            ConnectionError: The bus has been silent for too long.
+            ConnectionClosed: It hung up.
+        """
+        try:
+            async with self._pulse.until_silence():
+                frame = await self._socket.recv()
+        except TimeoutError:
+            raise ConnectionError(f"nothing came from it for {MISSED_BEATS} heartbeats") from None
+        self._pulse.hear()
+        return decode(frame)
+
+    async def say(self, **command: object) -> None:
+        """Send a command."""
+        await self._socket.send(json.dumps(command))
+
+
 @asynccontextmanager
-async def connected(settings: Settings, **wishes: object) -> AsyncIterator[tuple[ClientConnection, str]]:
-    """Connect and authenticate; give the socket and the epoch of the bus's log.
+async def connected(settings: Settings, **wishes: object) -> AsyncIterator[Connection]:
+    """Connect and authenticate.
 
     Args:
         settings: Where the bus is, and who we are there.
@@ -59,9 +99,7 @@ async def connected(settings: Settings, **wishes: object) -> AsyncIterator[tuple
         open_timeout=TIMEOUT,
         close_timeout=CLOSE_SECONDS,
         compression=None,  # the bus does not compress, so that one encoding of an event serves every socket
-        # While a service has enough to do, no pongs are read: the bus does the heartbeat. Our pings go on, for without
-        # them a service that only listens would never learn that the bus's machine is gone.
-        ping_timeout=None,
+        ping_interval=None,  # `Pulse` does that, as often as the bus wants it
         max_size=None,  # the bus bounds an event; a smaller bound here would only break the connection
         proxy=None,  # as for publishing
     ) as socket:
@@ -70,8 +108,10 @@ async def connected(settings: Settings, **wishes: object) -> AsyncIterator[tuple
             logger.info('connected to %s as "%s"', settings.eventbus_url, answer.get("service"))
             if answer.get("gap"):
                 logger.warning("events are lost: the bus has let them go; it goes on with #%s", answer.get("oldest"))
+            ack_wait, heartbeat = _seconds(answer.get("ack_wait")), _seconds(answer.get("heartbeat")) or HEARTBEAT
             with _file_while_connected(settings.connected_file):
-                yield socket, answer["epoch"]
+                async with _leaving_on_purpose(socket), watched(socket, heartbeat) as pulse:
+                    yield Connection(_socket=socket, _pulse=pulse, epoch=answer["epoch"], ack_wait=ack_wait)
 
 
 def decode(frame: str | bytes) -> dict[str, Any]:
@@ -97,6 +137,16 @@ async def _authenticate(socket: ClientConnection, token: str, wishes: dict[str, 
     return answer
 
 
+@asynccontextmanager
+async def _leaving_on_purpose(socket: ClientConnection) -> AsyncIterator[None]:
+    """Tell the bus when it is we who end the connection: what we have in hand is not to blame."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        await socket.close(CloseCode.GOING_AWAY, "the service stops")
+        raise
+
+
 @contextmanager
 def _refusal_by_close_code() -> Iterator[None]:
     try:
@@ -105,6 +155,12 @@ def _refusal_by_close_code() -> Iterator[None]:
         if error.rcvd is not None and error.rcvd.code == NOT_ALLOWED:
             raise NotAllowed(one_line(error.rcvd.reason)) from error
         raise
+
+
+def _seconds(value: object) -> float | None:
+    """Read what the bus says that it is set to; what is no such number says nothing."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 10**9
+    return float(value) if is_number else None  # type: ignore[arg-type]
 
 
 def _whole_number(digits: str) -> float:

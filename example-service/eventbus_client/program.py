@@ -14,6 +14,7 @@ from .answers import Handler
 from .config import ConfigError, Settings
 from .connection import NotAllowed
 from .publisher import open_session
+from .runner import end_with
 from .service import Service
 
 logger = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ def serve(
     """
     with wrong_settings_end_it():
         settings = Settings.from_env(os.environ, token_variable)
+        end_with(settings.runner)
         try:
             asyncio.run(_serve(settings, handlers, group))
         except NotAllowed as error:

@@ -11,7 +11,7 @@ import ssl
 import sys
 from asyncio.subprocess import PIPE, Process, create_subprocess_exec
 from collections import deque
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import aiohttp
 import pytest
@@ -101,6 +101,42 @@ class FakeBus:
         return service
 
 
+class Box:
+    """Stands between a service and a bus; while `passes` is false it keeps its sides open and passes nothing on."""
+
+    def __init__(self, port):
+        self._port = port
+        self.passes = True
+        self._pipes = set()
+        self._writers = []
+
+    async def __aenter__(self):
+        self._server = await asyncio.start_server(self._connected, "localhost", 0)
+        _, port = self._server.sockets[0].getsockname()[:2]
+        self.url = f"http://localhost:{port}"
+        return self
+
+    async def __aexit__(self, *_):
+        self._server.close()
+        for pipe in self._pipes:
+            pipe.cancel()
+        await asyncio.gather(*self._pipes, return_exceptions=True)
+        for writer in self._writers:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def _connected(self, reader, writer):
+        there, back = await asyncio.open_connection("localhost", self._port)
+        self._writers += [writer, back]
+        self._pipes |= {asyncio.create_task(self._pass_on(*pair)) for pair in ((reader, back), (there, writer))}
+
+    async def _pass_on(self, reader, writer):
+        while data := await reader.read(64 * 1024):
+            if self.passes:
+                writer.write(data)
+
+
 class Program:
     """A program in a process of its own, and what it wrote."""
 
@@ -125,6 +161,11 @@ class Program:
             self.process.send_signal(signal_number)
         self.output += (await soon(self.process.stderr.read())).decode()
         return await soon(self.process.wait())
+
+    def kill(self) -> None:
+        """End it at once if it still runs."""
+        if self.process.returncode is None:
+            self.process.kill()
 
 
 class Visitor:
@@ -183,6 +224,17 @@ async def bus(start_bus):
 
 
 @pytest.fixture
+async def box():
+    """Put a box before a port: `await box(port)`."""
+    async with AsyncExitStack() as stack:
+
+        async def box(port):
+            return await stack.enter_async_context(Box(port))
+
+        yield box
+
+
+@pytest.fixture
 async def run():
     """Run services in this process, with the settings given; they never wait before another attempt."""
     async with AsyncExitStack() as stack:
@@ -215,7 +267,10 @@ async def spawn(tmp_path):
     for program in programs:
         if program.process.returncode is None:
             program.process.terminate()
-        await program.end()
+        try:
+            await program.end()
+        finally:
+            program.kill()
 
 
 @pytest.fixture
@@ -223,8 +278,8 @@ async def real_bus(spawn, tmp_path, free_port):
     """Start the bus, as often as a test wants it: on the same port and with the same log."""
     (tmp_path / "services.json").write_text(json.dumps(SERVICES))
 
-    async def start():
-        bus = await spawn("-m", "eventbus", HTTP_EVENTBUS_SERVER_PORT=str(free_port))
+    async def start(**settings):
+        bus = await spawn("-m", "eventbus", HTTP_EVENTBUS_SERVER_PORT=str(free_port), **settings)
         await bus.line("bus ready")
         return bus
 

@@ -90,9 +90,14 @@ def test_a_file_can_tell_that_it_is_connected():
     assert read(EVENTBUS_CONNECTED_FILE="/tmp/connected").connected_file == Path("/tmp/connected")
 
 
+def test_how_long_a_handler_may_take_can_be_set():
+    assert (read().handler_timeout, read(EVENTBUS_HANDLER_TIMEOUT="0.5").handler_timeout) == (300.0, 0.5)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        *(("EVENTBUS_HANDLER_TIMEOUT", value) for value in ("0", "-1", "soon", "1e3", "inf", "٣")),
         ("EVENTBUS_URL", "bus:3001"),
         ("EVENTBUS_URL", "ws://bus:3001"),
         ("EVENTBUS_URL", "http://"),

@@ -48,7 +48,10 @@ def test_an_empty_list_gets_an_empty_answer():
     assert check([]) == []
 
 
-@pytest.mark.parametrize("written", ["Google.COM", "  google.com\n", "google.com.", " GOOGLE.com. "])
+@pytest.mark.parametrize(
+    "written",
+    ["Google.COM", "  google.com\n", "google.com.", " GOOGLE.com. ", "google。com", "\x85google.com"],
+)
 def test_the_same_name_is_known_however_it_is_written(written):
     assert check([written]) == [{"name": "google.com", "availability": "not available"}]
 
@@ -65,7 +68,7 @@ def test_the_same_name_is_known_however_it_is_written(written):
         ("a-.example", "a-.example"),
         ("a b.example", "a b.example"),
         ("a_b.example", "a_b.example"),
-        ("exämple.com", "exämple.com"),
+        ("♥.example", "♥.example"),
         ("<b>.example", "<b>.example"),
         ("127.0.0.1", "127.0.0.1"),
         ("a\0.example", "a\0.example"),
@@ -110,8 +113,22 @@ def test_a_check_of_what_is_no_list_of_names_gets_an_answer_that_says_so(data):
     assert "expected a list of at most 50 names" in result["error"]
 
 
-def test_the_longest_answer_to_a_check_fits_into_an_event():
-    assert len(json.dumps(check(["\N{BUG}" * 5000] * 50))) < 200 * 1024
+def test_a_name_in_another_script_is_answered_and_registered_in_its_ascii_form():
+    assert check(["Köln.example"]) == [{"name": "xn--kln-sna.example", "availability": "available"}]
+
+    answer, [registration] = register({"name": "Köln.example"})
+
+    assert answer["name"] == registration.name == "xn--kln-sna.example"
+    taken = {registration.name: registration}
+    assert [result["availability"] for result in check(["KÖLN.example", "xn--kln-sna.example"], taken)] == [
+        "not available",
+        "not available",
+    ]
+
+
+@pytest.mark.parametrize("name", ["\N{BUG}" * 5000, "\N{BUG}" * 63 + "." + "\N{BUG}" * 63 + ".example"])
+def test_the_longest_answer_to_a_check_fits_into_an_event(name):
+    assert len(json.dumps(check([name] * 50))) < 200 * 1024
 
 
 def test_a_free_name_is_registered_for_a_year_from_the_question_on():

@@ -167,11 +167,15 @@ def test_programs_that_race_for_the_same_names_each_get_others(path):
     # They open the file, which is not there yet, at the same time too.
     command = [sys.executable, "-c", CUSTOMER, str(path)]
     programs = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    for number, program in enumerate(programs):
-        program.stdin.write(f"{number * 100}\n")
-        program.stdin.flush()
+    try:
+        for number, program in enumerate(programs):
+            program.stdin.write(f"{number * 100}\n")
+            program.stdin.flush()
 
-    got = [name for program in programs for name in json.loads(program.communicate(timeout=30)[0])]
+        got = [name for program in programs for name in json.loads(program.communicate(timeout=30)[0])]
+    finally:
+        for program in programs:
+            program.kill()
 
     assert sorted(got) == sorted(f"n{number}.example" for number in range(100))
 

@@ -22,7 +22,7 @@ async def send_or_die(connection, message):
     await send(connection, message)
 
 ClientConnection.send = send_or_die
-runpy.run_path(sys.argv[1])
+runpy.run_path(sys.argv.pop(1))
 """
 CALCULATOR = """
 import sys, time
@@ -72,6 +72,44 @@ async def test_a_dictionary_of_pure_functions_is_a_whole_service(real_bus, start
     assert answer["source"] == "shouter"
     assert answer["context"] == {"identifier": anna.address, "traceparent": "00-1-2-01", "cause": str(seq)}
     await shouter.line(f"^answered shout #{seq}$")
+
+
+async def test_what_a_developers_machine_happens_to_hold_does_no_harm(real_bus, start_shouter, visit, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir(mode=0o555)
+    for_other_programs = {
+        **dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:1"),
+        "HOST": "elsewhere.invalid",
+        "PORT": "80",
+        "HTTP_HOST": "elsewhere.invalid",
+        "DEBUG": "*",
+        "LANG": "tr_TR.UTF-8",
+        "LC_ALL": "C",
+        "TZ": "Asia/Kathmandu",
+        "HOME": str(home),
+        "TMPDIR": str(home),
+        "PYTHONSTARTUP": "/nowhere.py",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "",
+        "PYTHONHASHSEED": "0",
+        "NODE_OPTIONS": "--inspect",
+        "CDPATH": "/",
+        "MAKEFLAGS": "-j4",
+        "PIP_REQUIRE_VIRTUALENV": "1",
+        "SSLKEYLOGFILE": "/nowhere/keys",
+    }
+    umask = os.umask(0o077)
+    try:
+        await real_bus(**for_other_programs)
+        shouter = await start_shouter(**for_other_programs)
+    finally:
+        os.umask(umask)
+    await shouter.line("^SSLKEYLOGFILE=/nowhere/keys: No such file or directory; TLS keys are not written$")
+    anna = await visit()
+
+    await anna.ask("shout", "straße, İstanbul")
+
+    assert [answer["data"] for answer in await anna.answers(1)] == ["STRASSE, İSTANBUL"]
 
 
 async def test_what_was_asked_before_the_service_ever_ran_is_answered(real_bus, start_shouter, visit):

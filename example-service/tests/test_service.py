@@ -4,6 +4,7 @@ import asyncio
 import functools
 import sys
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -127,13 +128,31 @@ async def test_a_connection_that_breaks_before_the_ack_costs_nothing(bus, run, c
     await socket.close()
     socket = await bus.service()
     let_go.set()
-    await until(lambda: "answered shout #4" in caplog.messages)
 
-    await socket.send_json(question(seq=4, delivery=2))
-
+    assert bus.said[1] == bus.said[0] | {"working": [4], "epoch": "e1"}
+    assert await bus.command() == {"action": "ack", "seq": 4}
+    await socket.send_json(question(seq=4, delivery=2))  # as a bus might that had not heard it
     assert await bus.answer() == first
     assert await bus.command() == {"action": "ack", "seq": 4}
     assert "answered shout #4, delivery 2" in caplog.messages
+
+
+async def test_what_is_in_hand_is_nothing_to_the_bus_of_another_log(bus, run):
+    let_go = asyncio.Event()
+    await run(bus, {"wait": held_until(let_go), "quick": lambda _: []})
+    socket = await bus.service()
+    await socket.send_json(question("wait", seq=4))
+    await socket.send_json(question("quick", seq=5))
+    assert await bus.command() == {"action": "ack", "seq": 5}
+    bus.epoch = "e2"
+    await socket.close()
+    socket = await bus.service()
+    let_go.set()
+    await socket.send_json(question("wait", seq=4))
+    await socket.send_json(question("quick", seq=6))
+
+    said = [await bus.command(), await bus.command()]
+    assert sorted(each["seq"] for each in said) == [4, 6]
 
 
 async def test_an_answer_of_several_events_numbers_them(bus, run):
@@ -279,9 +298,184 @@ async def test_the_same_question_gets_an_answer_with_the_same_id(bus, run):
     socket = await bus.service()
 
     await socket.send_json(question(seq=3))
+    await bus.command()
     await socket.send_json(question(seq=3, delivery=2))
 
     assert await bus.answer() == await bus.answer()
+
+
+async def test_a_question_that_comes_again_while_it_is_at_work_is_not_begun_twice(bus, run):
+    let_go = asyncio.Event()
+    runs = []
+    await run(bus, {"wait": held_until(let_go, runs), "quick": lambda _: []})
+    socket = await bus.service()
+    await socket.send_json(question("wait", seq=4))
+    await socket.close()
+    socket = await bus.service()
+    for delivery in (2, 3):
+        await socket.send_json(question("wait", seq=4, delivery=delivery))
+    await socket.send_json(question("quick", seq=5))
+    assert await bus.command() == {"action": "ack", "seq": 5}
+
+    let_go.set()
+
+    assert await bus.command() == {"action": "ack", "seq": 4}
+    assert runs == [4]
+
+
+def hurried(**settings):
+    """A greeting of a bus that is set to what is given."""
+
+    async def greet(service):
+        answer = {"action": "authenticate", "authenticated": True, "service": "shouter", "seq": 0, "epoch": "e1"}
+        await service.send_json(answer | settings)
+
+    return greet
+
+
+def held_until(let_go, runs=None):
+    async def handler(event):
+        if runs is not None:
+            runs.append(event["seq"])
+        await let_go.wait()
+        return []
+
+    return handler
+
+
+async def test_the_bus_is_told_what_waits_and_what_is_at_work(bus, run, monkeypatch):
+    monkeypatch.setattr(service_module, "MOST_AT_ONCE", 1)
+    bus.greetings.append(hurried(ack_wait=0.03))
+    let_go = asyncio.Event()
+    await run(bus, {"wait": held_until(let_go)})
+    socket = await bus.service()
+    for seq in (7, 8, 9):
+        await socket.send_json(question("wait", seq=seq))
+
+    while (said := await bus.command()) != {"action": "working", "seq": [7, 8, 9]}:
+        assert said["action"] == "working"
+    let_go.set()
+    rest = [said for _ in range(6) if (said := await bus.command())["action"] == "ack"]
+
+    while len(rest) < 3:
+        rest += [said] if (said := await bus.command())["action"] == "ack" else []
+    assert [said["seq"] for said in rest] == [7, 8, 9]
+
+
+@pytest.mark.parametrize("ack_wait", [None, 0, -1, "30", [], True, pytest.param(10**900, id="no end")])
+async def test_a_bus_that_says_no_ack_wait_is_told_nothing(bus, run, ack_wait):
+    bus.greetings.append(hurried(**({} if ack_wait is None else {"ack_wait": ack_wait})))
+    await run(bus, SHOUT)
+    socket = await bus.service()
+
+    await socket.send_json(question(seq=1))
+
+    assert await bus.command() == {"action": "ack", "seq": 1}
+
+
+async def test_a_handler_that_hangs_is_said_to_be_at_work_no_longer(bus, run, caplog):
+    bus.greetings.append(hurried(ack_wait=0.03))
+    let_go = asyncio.Event()
+    await run(bus, {"hang": held_until(let_go)}, handler_timeout=0.05)
+    socket = await bus.service()
+    await socket.send_json(question("hang", seq=7))
+
+    told = []
+    while not told or told[-1] != []:
+        told += [seqs] if (seqs := (await bus.command())["seq"]) or told else []
+
+    assert told[0] == [7]
+    line = "hang #7 has been in its handler for 0.05 s, which is EVENTBUS_HANDLER_TIMEOUT: another instance may get it"
+    assert caplog.messages.count(line) == 1
+    await socket.send_json(question("hang", seq=7, delivery=2))
+    while (said := await bus.command())["action"] != "nack":
+        assert said["seq"] == []
+    assert said == {"action": "nack", "seq": 7, "delay": 16.0}
+    let_go.set()
+    while (said := await bus.command())["action"] != "ack":
+        assert said["seq"] == []
+    assert said["seq"] == 7
+
+
+async def test_a_bus_that_is_silent_for_three_heartbeats_is_left(bus, run, box, tmp_path, caplog):
+    connected_file = tmp_path / "connected"
+    bus.greetings.append(hurried(heartbeat=0.05))
+    failures = asyncio.Queue()
+
+    async def wait(_):
+        await asyncio.Event().wait()
+
+    between = await box(bus.port)
+    await run(
+        SimpleNamespace(url=between.url), {"wait": wait}, backoff=lambda n: failures.put_nowait(n) or 0.0,
+        connected_file=connected_file,
+    )  # fmt: skip
+    await bus.service()
+    await until(connected_file.exists)
+    between.passes = False
+
+    await asyncio.wait_for(failures.get(), timeout=10)
+
+    assert "nothing came from it for 3 heartbeats" in caplog.text
+    await until(lambda: not connected_file.exists())
+    between.passes = True
+    await bus.service()
+
+
+async def test_silence_instead_of_a_handshake_or_of_an_answer_ends_the_attempt(bus, run, box, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(connection_module, "TIMEOUT", 0.1)
+    failures = asyncio.Queue()
+
+    async def say_nothing(_):
+        pass
+
+    bus.greetings.append(say_nothing)
+    between = await box(bus.port)
+    between.passes = False
+    await run(SimpleNamespace(url=between.url), SHOUT, backoff=lambda n: failures.put_nowait(n) or 0.0)
+    await asyncio.wait_for(failures.get(), timeout=10)
+    between.passes = True
+    while bus.greetings:
+        await asyncio.wait_for(failures.get(), timeout=10)
+    await bus.service()
+
+    await until(lambda: any(message.startswith("connected to") for message in caplog.messages))
+
+
+async def test_a_service_that_has_its_hands_full_is_not_silence(bus, run, monkeypatch):
+    monkeypatch.setattr(service_module, "MOST_AT_ONCE", 1)
+    bus.greetings.append(hurried(heartbeat=0.02))
+    failures = []
+    let_go = asyncio.Event()
+    await run(bus, {"wait": held_until(let_go)}, backoff=lambda n: failures.append(n) or 0.0)
+    socket = await bus.service()
+    for seq in range(40):  # more than websockets reads ahead
+        await socket.send_json(question("wait", seq=seq))
+    for _ in range(10):
+        await asyncio.sleep(0.02)  # ten heartbeats; nothing can be waited for where nothing happens
+
+    let_go.set()
+
+    assert [(await bus.command())["seq"] for _ in range(40)] == list(range(40))
+    assert failures == []
+
+
+async def test_a_handler_that_keeps_the_service_from_reading_does_not_cost_the_connection(bus, run):
+    bus.greetings.append(hurried(heartbeat=0.02))
+    failures = []
+
+    async def block(event):
+        time.sleep(0.5)  # noqa: ASYNC251 - a mistake that handlers make
+        return []
+
+    await run(bus, {"block": block}, backoff=lambda n: failures.append(n) or 0.0)
+    socket = await bus.service()
+    for seq in range(2):
+        await socket.send_json(question("block", seq=seq))
+        await bus.command()
+
+    assert failures == []
 
 
 async def test_handlers_that_take_their_time_do_so_at_the_same_time(bus, run):
@@ -440,11 +634,12 @@ async def test_a_broken_connection_is_made_again(bus, run, monkeypatch):
 
     (await bus.service())._req.transport.abort()
     await (await bus.service()).close(code=WSCloseCode.SERVICE_RESTART)
+    await (await bus.service()).close(code=WSCloseCode.POLICY_VIOLATION)
     await (await bus.service()).close(code=WSCloseCode.OK)
 
     await (await bus.service()).send_json(question(seq=9))
     assert (await bus.answer())["id"] == "e1-9-1"
-    assert attempts == [0, 0, 0]  # each connection had lasted, so it begins to count anew
+    assert attempts == [0, 0, 0, 0]  # each connection had lasted, so it begins to count anew
 
 
 async def test_it_waits_longer_and_longer_for_a_bus_that_always_hangs_up(bus, run):

@@ -1,7 +1,6 @@
 """A bus at an https address: its certificate is looked at, and a line says what to do about one that is not trusted."""
 
 import asyncio
-import shutil
 import ssl
 import subprocess
 from pathlib import Path
@@ -9,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from eventbus_client.publisher import Publisher, open_session
+from trust import need_openssl
 
 SHOUTER = Path(__file__).parents[2] / "docs" / "examples" / "shouter.py"
 AUTHORITY = ["-addext", "keyUsage=critical,keyCertSign", "-subj", "/CN=an authority made for a test"]
@@ -18,10 +18,7 @@ SITE = "subjectAltName=DNS:{host}\nauthorityKeyIdentifier=keyid\n"
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory):
     """An authority that nobody trusts who is not told to; it certifies hosts."""
-    if shutil.which("openssl") is None:
-        pytest.fail(
-            "this test makes certificates with the command openssl; install it (on Debian: apt install openssl)"
-        )
+    need_openssl()
     folder = tmp_path_factory.mktemp("authority")
     openssl("req", "-x509", *new_key(folder / "authority.key"), *AUTHORITY, "-out", folder / "authority.pem")
 
@@ -44,7 +41,7 @@ def new_key(path):
 
 
 def openssl(*arguments):
-    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
+    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True, timeout=30)
 
 
 @pytest.fixture

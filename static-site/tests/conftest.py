@@ -9,13 +9,13 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from browser import chromium_launch_options
-from machine import free_port, untested, wait_until
+from machine import ended, free_port, untested, wait_until
 from obedient_bus import ObedientBus
 from playwright.sync_api import BrowserContext
 
@@ -64,9 +64,10 @@ def run_serve_py(room: Path, **settings: str) -> subprocess.Popen[str]:
 
 
 @pytest.fixture
-def start_serve_py(room: Path) -> Callable[..., subprocess.Popen[str]]:
-    """Start `serve.py` with settings of one's own; whoever starts it ends it."""
-    return partial(run_serve_py, room)
+def start_serve_py(room: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start `serve.py` with settings of one's own; what still runs at the end is ended."""
+    with ExitStack() as stack:
+        yield lambda **settings: stack.enter_context(ended(run_serve_py(room, **settings)))
 
 
 @pytest.fixture(scope="session")
@@ -74,10 +75,9 @@ def serve_py(room: Path) -> Iterator[str]:
     port = free_port()
     process = run_serve_py(room, HTTP_FILE_SERVER_HOST="127.0.0.1", HTTP_FILE_SERVER_PORT=str(port))
     assert process.stderr
-    with process:
+    with ended(process):
         assert process.stderr.readline() == f"Open http://127.0.0.1:{port} in a browser\n"
         yield f"http://127.0.0.1:{port}"
-        process.send_signal(signal.SIGTERM)
 
 
 @pytest.fixture(scope="session")
@@ -101,10 +101,9 @@ def nginx(room: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
         config = config.replace(old, new)
     (folder / "nginx.conf").write_text(config)
     command = ["nginx", "-c", str(folder / "nginx.conf"), "-e", "stderr", "-g", "daemon off;"]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+    with ended(subprocess.Popen(command, stderr=subprocess.DEVNULL), by=signal.SIGQUIT) as process:
         wait_for_port(port, process)
         yield f"http://127.0.0.1:{port}"
-        process.send_signal(signal.SIGQUIT)
 
 
 def wait_for_port(port: int, process: subprocess.Popen[Any]) -> None:

@@ -39,6 +39,7 @@ class ObedientBus:
         attempts: How many handshakes began.
         resumes: Know the tokens that pages come back with.
         head: The `seq` given last.
+        stored: The `seq` of each event that was published, by its id: who sends one again is given the same.
     """
 
     def __init__(self, public: Path) -> None:
@@ -52,6 +53,7 @@ class ObedientBus:
         self.resumes = True
         self.epoch = EPOCH
         self.head = 10
+        self.stored: dict[str, int] = {}
         self.url = ""
         self._public = public
         self._tokens = 0
@@ -151,6 +153,8 @@ class ObedientBus:
         return socket
 
     def _answer(self, command: dict[str, Any]) -> dict[str, Any]:
+        if command["action"] == "ping":
+            return {"action": "ping"}
         if command["action"] != "identify":
             return {"action": command["action"], "error": "unknown action"}
         token, after = command.get("token") or "", command.get("after") or 0
@@ -170,14 +174,25 @@ class ObedientBus:
         post = await request.json()
         status, headers, detail = self.answers.popleft() if self.answers else (200, {}, "")
         status = BROKEN if self.gone else status
-        self.posts.append(post)
+        if post == [] and status == 200:
+            status, detail = 422, "the batch is empty"
+        elif post:
+            self.posts.append(post)
         self._note()
         if status == BROKEN:
             assert request.transport
             request.transport.abort()
         if status != 200:
-            return web.json_response({"status": status, "detail": detail}, status=status or 500, headers=headers)
-        return web.json_response({"id": post["id"], "seq": self._next()})
+            problem = {"status": status, "detail": detail}
+            kind = "application/problem+json"
+            return web.json_response(problem, status=status or 500, headers=headers, content_type=kind)
+        return web.json_response(self._receipt(post["id"]))
+
+    def _receipt(self, event: str) -> dict[str, Any]:
+        if event in self.stored:
+            return {"id": event, "seq": self.stored[event], "duplicate": True}
+        self.stored[event] = self._next()
+        return {"id": event, "seq": self.stored[event]}
 
     async def _config(self, _request: web.Request) -> web.Response:
         return web.json_response({"eventbus": self.url})

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from obedient_bus import BROKEN, ObedientBus
-from playwright.sync_api import Error, Page
+from playwright.sync_api import Error, Page, Route
 
 # A page that keeps all it is told, in `statuses` and `heard`; it retries at once unless a test says otherwise.
 START = """async (options) => {
@@ -64,7 +65,7 @@ def test_a_page_identifies_itself_and_says_how_it_stands(client: Page, bus: Obed
     assert bus.commands == [{"action": "identify"}]
 
 
-@pytest.mark.parametrize("code", [1001, 1011, 1012, 4401, 4408])
+@pytest.mark.parametrize("code", [1001, 1008, 1011, 1012, 4401, 4408])
 def test_it_comes_back_as_the_same_client(client: Page, bus: ObedientBus, code: int) -> None:
     bus.push("answer", 1)
     has_heard(client, 1)
@@ -320,6 +321,142 @@ def test_another_window_is_another_client(client: Page, bus: ObedientBus) -> Non
     other.close()
 
 
+# One identity, one instance.
+
+
+def duplicate(page: Page) -> Page:
+    """Open a tab that has a copy of this one's storage, as 'Duplicate tab' does, and start a page in it."""
+    with page.expect_popup() as opened:
+        page.evaluate("window.open(location.href)")
+    opened.value.wait_for_load_state()
+    opened.value.evaluate(START)
+    return opened.value
+
+
+def identifiers(bus: ObedientBus) -> list[str]:
+    return [post["context"]["identifier"] for post in bus.posts]
+
+
+def go_offline(page: Page, bus: ObedientBus) -> None:
+    bus.gone = True
+    bus.close(1012)
+    page.wait_for_function("bus.status === 'reconnecting'")
+
+
+def test_a_duplicated_tab_is_another_client_and_sends_nothing_of_the_firsts(client: Page, bus: ObedientBus) -> None:
+    client.evaluate("() => { window.WebSocket = class { close() {} }; }")  # so that the first stays away
+    bus.close(1012)
+    client.wait_for_function("bus.status === 'reconnecting'")
+    client.evaluate("() => { bus.send('question', 'once'); }")
+
+    other = duplicate(client)
+    connected(other)
+    assert send(other, "of the second")["seq"] == 11
+    other.reload()
+    other.evaluate(START)
+    connected(other)
+
+    assert send(other, "of the second, again")["seq"] == 12
+    assert [post["data"] for post in bus.posts] == ["of the second", "of the second, again"]
+    assert identifiers(bus) == ["token-2", "token-2"]
+    kept = "JSON.parse(sessionStorage.getItem('eventbus outbox ' + location.origin)).map(({ data }) => data)"
+    assert client.evaluate(kept) == ["once"]
+
+
+def test_a_duplicated_tab_is_told_that_it_is_one(client: Page, bus: ObedientBus) -> None:
+    with client.expect_popup() as opened:
+        client.evaluate("window.open(location.href)")
+    other = opened.value
+    other.wait_for_load_state()
+    other.evaluate(f"""async () => {{
+      await ({START})();
+      window.gaps = [];
+      bus.onGap((why) => gaps.push(why));
+    }}""")
+    connected(other)
+
+    assert other.evaluate("gaps") == ["copied"]
+    client.evaluate("() => { window.gaps = []; bus.onGap((why) => gaps.push(why)); }")
+    bus.close(1012)
+    bus.wait_for(lambda: len(bus.commands) == 4)
+    connected(client)
+    assert client.evaluate("gaps") == []
+
+
+def test_a_tab_that_was_closed_and_opened_again_is_the_same_client(client: Page, bus: ObedientBus) -> None:
+    go_offline(client, bus)
+    client.evaluate("() => { bus.send('question', 'once'); }")
+    with client.expect_popup() as opened:
+        client.evaluate("window.open(location.href)")  # what is restored has the storage of the one before
+    client.close()
+    bus.gone = False
+
+    opened.value.wait_for_load_state()
+    opened.value.evaluate(START)
+
+    bus.wait_for(lambda: len(bus.posts) == 1)
+    assert identifiers(bus) == ["token-1"]
+
+
+def test_two_instances_on_a_page_are_two_clients_and_a_reload_keeps_both(client: Page, bus: ObedientBus) -> None:
+    start = f"async () => {{ const first = window.bus; await ({START})(); window.second = bus; window.bus = first; }}"
+    client.evaluate(start)
+    client.wait_for_function("second.status === 'connected'")
+    go_offline(client, bus)
+    client.wait_for_function("second.status === 'reconnecting'")
+    client.evaluate("() => { bus.send('question', 'of the first'); second.send('question', 'of the second'); }")
+
+    client.reload()
+    bus.gone = False
+    client.evaluate(START)
+    client.evaluate(start)
+
+    bus.wait_for(lambda: len(bus.posts) == 2)
+    clients = {post["data"]: post["context"]["identifier"] for post in bus.posts}
+    assert clients == {"of the first": "token-1", "of the second": "token-2"}
+
+
+@pytest.mark.parametrize("locks", ["navigator.locks", "undefined"], ids=["with locks", "without locks"])
+def test_instances_that_are_made_and_left_one_after_the_other_are_one_client(
+    page: Page, bus: ObedientBus, locks: str
+) -> None:
+    page.goto(bus.url + "/blank")
+    page.evaluate(f"Object.defineProperty(navigator, 'locks', {{ value: {locks} }}); 0")
+    page.evaluate(START)
+    connected(page)
+
+    for _ in range(3):  # as a framework does that mounts everything twice
+        page.evaluate(f"() => {{ bus.close(); bus.connect(); bus.close(); return ({START})(); }}")
+
+    connected(page)
+    assert send(page)["seq"] == 11
+    assert identifiers(bus) == ["token-1"]
+
+
+def test_what_is_sent_while_the_place_is_taken_comes_after_what_was_kept(client: Page, bus: ObedientBus) -> None:
+    go_offline(client, bus)
+    client.evaluate("() => { bus.send('question', 'kept'); }")
+    client.reload()
+    bus.gone = False
+
+    client.evaluate(f"() => {{ ({START})(); }}")
+    client.wait_for_function("window.bus")
+    client.evaluate("bus.send('question', 'sent at once')")
+
+    assert [post["data"] for post in bus.posts] == ["kept", "sent at once"]
+
+
+def test_where_locks_are_forbidden_a_reload_keeps_the_identity(page: Page, bus: ObedientBus) -> None:
+    page.add_init_script("LockManager.prototype.request = async () => { throw new DOMException('', 'SecurityError') }")
+    page.goto(bus.url + "/blank")
+    for times in (1, 2):
+        page.evaluate(START)
+        reconnected(page, bus, times=times)
+        page.reload()
+
+    assert bus.commands[1]["token"] == "token-1"
+
+
 @pytest.mark.parametrize(
     "storage",
     ["() => { throw new DOMException('denied', 'SecurityError') }", "() => ({ getItem: () => 'null', setItem() {} })"],
@@ -515,6 +652,78 @@ def test_a_status_listener_can_stop(client: Page, bus: ObedientBus) -> None:
 
 
 # What goes out.
+
+
+def send_as(page: Page, chosen: str, data: object = None) -> Any:
+    """Send by an id of the caller's."""
+    return page.evaluate("([data, id]) => bus.send('question', data, { id })", [data, chosen])
+
+
+def test_what_still_waits_is_not_sent_again_by_the_same_id_and_both_get_the_receipt(
+    client: Page, bus: ObedientBus
+) -> None:
+    client.evaluate("() => { bus.on('question', ({ data }) => heard.push(data)) }")
+
+    receipts = client.evaluate(
+        "Promise.all([bus.send('question', 1, { id: 'mine' }), bus.send('question', 1, { id: 'mine' })])"
+    )
+
+    assert receipts == [{"id": "mine", "seq": 11}] * 2
+    assert [post["id"] for post in bus.posts] == ["mine"]
+    has_heard(client, 1)
+
+
+def test_what_waits_since_before_a_reload_is_not_sent_again_by_the_same_id(client: Page, bus: ObedientBus) -> None:
+    bus.gone = True
+    bus.close(1012)
+    client.wait_for_function("bus.status === 'reconnecting'")
+    client.evaluate("() => { bus.send('question', 1, { id: 'mine' }) }")
+    client.reload()
+    bus.gone = False
+    client.evaluate(START)
+
+    receipt = send_as(client, "mine", 1)
+
+    # It may have reached the bus as the page was left; then this is a duplicate.
+    assert (receipt["id"], receipt["seq"]) == ("mine", 11)
+    assert {post["id"] for post in bus.posts} == {"mine"}
+
+
+def test_what_the_bus_has_already_is_sent_again_by_the_same_id_and_known_as_a_duplicate(
+    client: Page, bus: ObedientBus
+) -> None:
+    first = send_as(client, "mine")
+    client.evaluate("() => { bus.on('after', () => heard.push('after')) }")
+    bus.push("question", id="mine", source="client", seq=first["seq"])
+    bus.push("after")
+    client.wait_for_function("heard.includes('after')")  # and so the echo, which would be as good as a receipt
+
+    assert send_as(client, "mine") == {**first, "duplicate": True}
+
+
+def test_the_echo_of_what_was_sent_by_an_id_of_the_callers_is_not_heard_again(client: Page, bus: ObedientBus) -> None:
+    client.evaluate("bus.send('answer', 'mine', { id: 'my-own' })")
+    bus.wait_for(lambda: len(bus.posts) == 1)
+
+    bus.push("answer", "mine", id="my-own", source="client", seq=11)
+    bus.push("answer", "from another tab", id="their-own", source="client")
+
+    has_heard(client, "mine", "from another tab")
+
+
+def test_an_echo_is_a_receipt_where_the_answer_to_the_post_does_not_come(client: Page, bus: ObedientBus) -> None:
+    held: list[Route] = []
+    client.route(bus.url + "/", lambda route: held.append(route))
+    with client.expect_request(bus.url + "/"):
+        client.evaluate("() => { window.sent = bus.send('question', 1, { id: 'mine' }) }")
+
+    bus.push("question", 1, id="mine", source="client", seq=11)
+
+    assert client.evaluate("sent") == {"id": "mine", "seq": 11}
+    held[0].abort()
+    client.unroute(bus.url + "/")
+    send(client, "next")
+    assert [post["data"] for post in bus.posts] == ["next"]
 
 
 def test_an_event_carries_the_token_and_an_id_and_comes_back_as_a_receipt(client: Page, bus: ObedientBus) -> None:
@@ -713,6 +922,242 @@ def test_a_publish_that_failed_is_tried_again_as_soon_as_the_bus_is_back(page: P
     bus.close(1012)
 
     assert page.evaluate("sent")["seq"] == 11
+
+
+# What is sent as the page is left.
+
+
+def leave(page: Page, script: str = "() => 0") -> None:
+    """Follow a link to another site, right after this script."""
+    page.evaluate(f"() => {{ ({script})(); location.href = 'about:blank'; }}")
+    page.wait_for_url("about:blank")
+
+
+def test_what_waits_as_the_page_is_left_reaches_the_bus(client: Page, bus: ObedientBus) -> None:
+    leave(client, "() => { for (const data of [1, 2, 3]) bus.send('question', data); }")
+
+    bus.wait_for(lambda: len(bus.stored) == 3)
+    assert {post["data"] for post in bus.posts} == {1, 2, 3}
+    assert set(identifiers(bus)) == {"token-1"}
+
+
+def test_what_is_sent_by_a_listener_of_pagehide_reaches_the_bus(client: Page, bus: ObedientBus) -> None:
+    client.evaluate("() => addEventListener('pagehide', () => { bus.send('question', 'farewell'); })")
+
+    leave(client)
+
+    bus.wait_for(lambda: len(bus.stored) == 1)
+    assert {post["data"] for post in bus.posts} == {"farewell"}
+
+
+def test_what_does_not_fit_takes_nothing_else_along_as_the_page_is_left(client: Page, bus: ObedientBus) -> None:
+    bus.answer_next(503, Retry_After="60")
+    client.evaluate("() => { bus.send('question', 'x'.repeat(70_000)); }")
+    bus.wait_for(lambda: len(bus.posts) == 1)
+
+    leave(client, "() => { for (const size of [40_000, 40_000, 10_000]) bus.send('question', 'y'.repeat(size)); }")
+
+    bus.wait_for(lambda: len(bus.stored) == 2)
+    assert {len(post["data"]) for post in bus.posts[1:]} == {40_000, 10_000}
+
+
+def test_what_the_bus_refuses_takes_nothing_else_along_as_the_page_is_left(client: Page, bus: ObedientBus) -> None:
+    bus.answer_next(403)
+
+    leave(client, "() => { for (const data of [1, 2, 3]) bus.send('question', data); }")
+
+    bus.wait_for(lambda: len(bus.stored) >= 2)
+
+
+def test_what_was_sent_as_the_page_was_left_is_one_event_if_it_comes_back(client: Page, bus: ObedientBus) -> None:
+    client.evaluate("() => { for (const data of [1, 2, 3]) bus.send('question', data); location.reload(); }")
+    bus.wait_for(lambda: len(bus.posts) >= 3)
+    client.wait_for_function("!window.bus")
+    client.evaluate(START)
+    connected(client)
+
+    send(client, 4)
+
+    assert len(bus.stored) == 4
+    assert client.evaluate("sessionStorage.getItem('eventbus outbox ' + location.origin)") == "[]"
+
+
+def test_without_leaving_each_event_is_sent_once(client: Page, bus: ObedientBus) -> None:
+    client.evaluate("dispatchEvent(new Event('pagehide'))")  # as before a page is kept in the browser's memory
+    client.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+
+    send(client)
+
+    assert len(bus.posts) == 1
+
+
+# What never gets through.
+
+
+def limited_to(bus: ObedientBus, limit: int) -> None:
+    """Let the bus say this limit to the page that comes next."""
+    bus.identify_extra = {"max_event": limit}
+
+
+def test_an_event_as_large_as_the_bus_takes_is_sent_and_a_larger_one_is_refused_before(
+    page: Page, bus: ObedientBus
+) -> None:
+    limited_to(bus, 1000)
+    page.goto(bus.url + "/blank")
+    page.evaluate(START)
+    connected(page)
+    receipt = send(page)
+    rest = 1000 - len(json.dumps(bus.posts[0], separators=(",", ":")))  # null makes room for two quotes and two letters
+
+    assert send(page, "é" + "x" * rest)["seq"] == receipt["seq"] + 1
+    assert send(page, "é" + "x" * (rest + 1)) == "the event has 1001 bytes; the bus takes 1000"
+    assert len(bus.posts) == 2
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["sent before it is connected", "kept from before a reload"])
+def test_what_turns_out_to_be_too_large_is_refused_then_and_holds_up_nothing(
+    page: Page, bus: ObedientBus, kept: bool
+) -> None:
+    bus.silent = True
+    page.goto(bus.url + "/blank")
+    page.evaluate(START)
+    bus.wait_for(lambda: len(bus.commands) == 1)
+    limited_to(bus, 1000)
+    if kept:
+        event = {"name": "question", "data": "x" * 1000, "context": {}, "id": "kept"}
+        page.evaluate(
+            "(kept) => sessionStorage.setItem('eventbus outbox ' + location.origin, kept)", json.dumps([event])
+        )
+        page.reload()
+        page.evaluate(START)
+    else:
+        page.evaluate("window.sent = bus.send('question', 'x'.repeat(1000)).catch((error) => error.message); 0")
+    bus.silent = False
+    bus.close(1012)
+
+    assert send(page, "small")["seq"] == 11
+
+    assert [post["data"] for post in bus.posts] == ["small"]
+    assert kept or "the bus takes 1000" in page.evaluate("sent")
+    assert page.evaluate("sessionStorage.getItem('eventbus outbox ' + location.origin)") == "[]"
+
+
+NOT_THE_BUS = {
+    "an answer that the page may not read": lambda route: route.abort(),
+    "a gateway's 502": lambda route: route.fulfill(status=502, body="<h1>Bad Gateway</h1>"),
+    "a gateway's 503": lambda route: route.fulfill(status=503, body="<h1>Try later</h1>"),
+    "a sign-in page": lambda route: route.fulfill(status=200, body="<h1>Sign in</h1>"),
+}
+
+
+def block(
+    page: Page, bus: ObedientBus, word: str, answer: Callable[[Route], None] = NOT_THE_BUS["a gateway's 502"]
+) -> Callable[[], None]:
+    """Let something between the page and the bus answer in its place whatever holds this word, until that is lifted."""
+    blocked = [word]
+
+    def handle(route: Route) -> None:
+        is_blocked = any(word in (route.request.post_data or "") for word in blocked)
+        (answer if is_blocked else Route.continue_)(route)
+
+    page.route(bus.url + "/", handle)
+    return blocked.clear
+
+
+def note_what_is_stuck(page: Page) -> None:
+    page.evaluate("() => { window.stuck = []; window.calm = bus.onStuck(({ data }) => stuck.push(data)); }")
+
+
+@pytest.mark.parametrize("answer", NOT_THE_BUS.values(), ids=NOT_THE_BUS)
+def test_an_event_that_does_not_get_through_while_others_do_stands_aside(
+    client: Page, bus: ObedientBus, answer: Callable[[Route], None]
+) -> None:
+    block(client, bus, "poison", answer)
+    note_what_is_stuck(client)
+
+    client.evaluate("() => { bus.send('question', 0); bus.send('question', 'poison'); }")
+    client.evaluate("Promise.all([1, 2, 3].map((data) => bus.send('question', data)))")
+
+    assert [post["data"] for post in bus.posts] == [0, 1, 2, 3]
+    assert client.evaluate("stuck") == ["poison"]
+    assert send(client, 4)["seq"] == 15
+
+
+def test_what_is_stuck_is_told_even_if_nothing_waits_behind_it(client: Page, bus: ObedientBus) -> None:
+    block(client, bus, "poison")
+    note_what_is_stuck(client)
+
+    client.evaluate("() => { bus.send('question', 'poison'); }")
+
+    client.wait_for_function("stuck.length === 1")
+    assert send(client, "healthy")["seq"] == 11
+
+
+def test_what_stands_aside_is_kept_and_goes_out_when_it_may(client: Page, bus: ObedientBus) -> None:
+    lift = block(client, bus, "poison")
+    note_what_is_stuck(client)
+    client.evaluate("() => { window.sent = bus.send('question', 'poison'); }")
+    send(client, "healthy")
+    lift()
+
+    bus.close(1012)
+
+    assert client.evaluate("sent")["seq"] == 12
+    assert client.evaluate("sessionStorage.getItem('eventbus outbox ' + location.origin)") == "[]"
+
+
+def test_what_stands_aside_is_tried_again_after_a_minute(client: Page, bus: ObedientBus) -> None:
+    lift = block(client, bus, "poison")
+    client.clock.install()
+    client.evaluate("() => { bus.close(); bus.connect(); }")
+    reconnected(client, bus, times=2)
+    client.evaluate("() => { window.sent = bus.send('question', 'poison'); }")
+    client.clock.run_for(1_000)
+    send(client, "healthy")
+    lift()
+
+    client.clock.run_for(60_000)
+
+    assert client.evaluate("sent")["seq"] == 12
+
+
+def test_what_stands_aside_does_so_after_a_reload_as_well(client: Page, bus: ObedientBus) -> None:
+    lift = block(client, bus, "poison")
+    client.evaluate("() => { bus.send('question', 'poison'); }")
+    send(client, "healthy")
+
+    client.reload()
+    client.evaluate(START)
+    note_what_is_stuck(client)
+
+    assert send(client, "healthy, too")["seq"] == 12
+    client.wait_for_function("stuck.length === 1")
+    lift()
+    bus.close(1012)
+    client.wait_for_function("sessionStorage.getItem('eventbus outbox ' + location.origin) === '[]'")
+    assert set(bus.posts[2]) == {"name", "data", "context", "id"}
+
+
+@pytest.mark.parametrize("status", [408, 429, 503])
+def test_what_the_bus_itself_puts_off_is_not_stuck_however_often(client: Page, bus: ObedientBus, status: int) -> None:
+    note_what_is_stuck(client)
+    bus.answer_next(*[status] * 20)
+
+    client.evaluate("Promise.all([1, 2, 3].map((data) => bus.send('question', data)))")
+
+    assert [post["data"] for post in bus.posts[-3:]] == [1, 2, 3]
+    assert client.evaluate("stuck") == []
+
+
+@pytest.mark.parametrize("failures", [4, 5, 6, 19, 20])
+def test_while_nothing_gets_through_nothing_overtakes(client: Page, bus: ObedientBus, failures: int) -> None:
+    note_what_is_stuck(client)
+    bus.answer_next(*[BROKEN] * failures)
+
+    client.evaluate("Promise.all([1, 2, 3].map((data) => bus.send('question', data)))")
+
+    assert [post["data"] for post in bus.posts[-3:]] == [1, 2, 3]
+    assert client.evaluate("stuck") == []
 
 
 def test_leaving_gives_up_what_still_waits(client: Page, bus: ObedientBus) -> None:

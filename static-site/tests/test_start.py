@@ -43,6 +43,14 @@ def test_a_wrong_setting_is_one_line_that_names_it(start_serve_py: Start, settin
     assert errors.count("\n") == 1
 
 
+def test_a_file_for_tls_keys_that_cannot_be_written_is_done_without(start_serve_py: Start) -> None:
+    process = start_serve_py(HTTP_FILE_SERVER_PORT=str(free_port()), SSLKEYLOGFILE="/nowhere/keys")
+    assert process.stderr
+
+    assert process.stderr.readline().startswith("SSLKEYLOGFILE=/nowhere/keys: No such file or directory; ")
+    assert process.stderr.readline().startswith("Open http://localhost:")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_well_even_while_a_browser_holds_a_connection(
     start_serve_py: Start, number: signal.Signals
@@ -68,7 +76,7 @@ def test_signals_that_come_while_it_ends_change_nothing(start_serve_py: Start) -
         process.send_signal(signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
             process.wait(0.001)
-    _, errors = process.communicate()
+    _, errors = process.communicate(timeout=5)
 
     assert (process.returncode, errors) == (0, "")
 
@@ -127,12 +135,10 @@ def test_with_a_certificate_the_site_is_https(start_serve_py: Start, tmp_path: P
         EVENTBUS_TLS_CERT=str(tmp_path / "server.pem"),
         EVENTBUS_TLS_KEY=str(tmp_path / "server.key"),
     )
-    with process:
-        assert process.stderr
-        assert process.stderr.readline() == f"Open https://localhost:{port} in a browser\n"
-        with trusted(tmp_path / "ca.pem"):
-            config = request("GET", f"https://localhost:{port}/config.json")
-        process.send_signal(signal.SIGTERM)
+    assert process.stderr
+    assert process.stderr.readline() == f"Open https://localhost:{port} in a browser\n"
+    with trusted(tmp_path / "ca.pem"):
+        config = request("GET", f"https://localhost:{port}/config.json")
 
     assert config.json() == {"eventbus": "https://localhost:3001"}
 

@@ -24,8 +24,12 @@ READ_BYTES = 256 * 1024
 TRIM_STEP = 500
 """Events that go in one step of trimming."""
 
-WINDOW = 24 * 60 * 60.0
-"""Seconds within which a repeated id is a duplicate, if nothing else is said."""
+TRIM_BYTES = 4 * 1024 * 1024
+"""Bytes of events after which such a step ends."""
+
+
+MOST_IDENTITIES = 1_000_000
+"""Identities that are known at once: above that, those that expire first go."""
 
 
 class Publisher(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,8 +87,8 @@ class Log(Protocol):
     async def append(self, entries: Sequence[Entry]) -> list[Appended]:
         """Store all or none; return once they are durable.
 
-        An id that its publisher has used within the de-duplication window, for an event that is still kept, is a
-        duplicate and no error.
+        An id that its publisher has used for an event that is still kept is a duplicate and no error, unless
+        `forget_ids` let it go.
         """
 
     async def read(
@@ -102,12 +106,16 @@ class Log(Protocol):
     async def has_lost(self, *, after: int, address: str | None = None) -> bool:
         """May events above `after` have been trimmed, with `address` some for that client?"""
 
-    async def trim(self, *, keep: int | None, since: str) -> bool:
-        """Let a few of the oldest events go, at most `TRIM_STEP`: any commit that waits meanwhile waits for that.
+    def forget_ids(self, *, upto: int) -> None:
+        """From now on, ids of the events up to a position may be used again: the de-duplication window has passed."""
+
+    async def trim(self, *, upto: int = 0, keep: int | None = None, keep_bytes: int | None = None) -> bool:
+        """Let a few of the oldest events go, at most `TRIM_STEP`, fewer after `TRIM_BYTES`: commits wait meanwhile.
 
         Args:
+            upto: A position; it and what is older goes.
             keep: How many of the newest may stay; None if all.
-            since: A time as events have it; what is older goes.
+            keep_bytes: How many bytes of the newest may stay; None if all.
 
         Returns:
             Whether there may be more to let go.
@@ -120,12 +128,13 @@ class Log(Protocol):
         """Keep each group's place in the log until it is kept anew."""
 
     async def identity_expiry(self, address: str) -> float:
-        """Return the Unix time at which an address expires; 0 for one that is not known."""
+        """Return the time at which an address expires; 0 for one that is not known."""
 
     async def keep_identities(self, expiries: Mapping[str, float], *, now: float) -> bool:
-        """Keep each address until its expiry; forget a few of those that expired before `now` (both Unix time).
+        """Keep each address until its expiry; forget a few of those that expired before `now`.
 
-        At most `TRIM_STEP`, as any commit that waits meanwhile waits for that.
+        At most `TRIM_STEP`, as any commit that waits meanwhile waits for that. Where there are more than
+        `MOST_IDENTITIES`, those go that expire first: they were not used for longest.
 
         Returns:
             Whether there may be more to forget.
@@ -138,12 +147,11 @@ class Log(Protocol):
         """Finish what is under way, then let go of the files."""
 
 
-def open_log(url: str, *, window: float = WINDOW) -> Log:
+def open_log(url: str) -> Log:
     """Open the log that a setting names.
 
     Args:
         url: ``memory:``, ``sqlite:PATH`` or ``sqlite:PATH?sync=normal``.
-        window: Seconds within which a repeated id is a duplicate.
 
     Raises:
         ConfigError: It names no log, or one that cannot be opened.
@@ -154,10 +162,10 @@ def open_log(url: str, *, window: float = WINDOW) -> Log:
     kind, _, rest = url.partition(":")
     path, _, option = rest.partition("?")
     if url == "memory:":
-        return MemoryLog(window=window)
+        return MemoryLog()
     if kind == "sqlite" and path and option in ("", "sync=normal", "sync=full"):
         try:
-            return SqliteLog(path, sync=option.removeprefix("sync=") or "full", window=window)
+            return SqliteLog(path, sync=option.removeprefix("sync=") or "full")
         except OSError as error:
             reason = f"{error.filename}: {error.strerror}; name a file that can be made" if error.errno else error
             raise ConfigError(f"EVENTBUS_LOG={url}: {reason}") from None
@@ -183,6 +191,25 @@ def take(events: Iterable[Event], limit: int) -> list[Event]:
         if size >= READ_BYTES:
             break
     return taken
+
+
+def oldest(sizes: Iterable[tuple[int, int]], *, upto: int, surplus: int) -> tuple[int, int]:
+    """Choose the events that go in one step of trimming.
+
+    Args:
+        sizes: Position and bytes of the oldest events, in their order.
+        upto: These go.
+        surplus: And these bytes at least.
+
+    Returns:
+        The newest position that goes, 0 if none, and how many bytes go.
+    """
+    last = going = 0
+    for seq, size in sizes:
+        if (seq > upto and going >= surplus) or going >= TRIM_BYTES:
+            break
+        last, going = seq, going + size
+    return last, going
 
 
 async def follow(log: Log, *, after: int) -> AsyncIterator[list[Event]]:

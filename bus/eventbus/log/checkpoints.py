@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 
 from ..problems import Unavailable
 from .reader import Reader
+from .syncs import Syncs
 
 logger = logging.getLogger("eventbus")
 
@@ -37,6 +38,7 @@ class Checkpoints:
     Args:
         db: A connection that nobody else uses.
         between_commits: Does something with the writer's connection while no commit is under way.
+        syncs: Are told of what failed.
     """
 
     def __init__(
@@ -44,9 +46,11 @@ class Checkpoints:
         db: sqlite3.Connection,
         *,
         between_commits: Callable[[Callable[[sqlite3.Connection], int]], Awaitable[int]],
+        syncs: Syncs,
     ) -> None:
         self._database = Reader(db, "log-checkpoints")
         self._between_commits = between_commits
+        self._syncs = syncs
         self._committed = 0  # bytes since the last one began
         self._running: asyncio.Task[None] | None = None
         self._closing = False
@@ -71,6 +75,7 @@ class Checkpoints:
                 await self._database.ask(checkpoint)  # what came during a long one takes a short one
                 await self._between_commits(checkpoint)
         except (Unavailable, sqlite3.Error) as problem:  # such as a full disk: commits meet that, too
+            self._syncs.met(problem)
             why = problem.__cause__ or problem
             logger.error("no checkpoint now, the log's -wal file grows: %s", why)  # noqa: TRY400 - one line
 

@@ -7,10 +7,12 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from ..problems import Unavailable
+from .syncs import Syncs
 
 T = TypeVar("T")
 Row = TypeVar("Row")
@@ -47,7 +49,10 @@ class Committer(Generic[Row, Stored]):
         db: A connection that nobody else uses.
         store: Writes all rows of a commit at once, and tells what became of each.
         at_once: So many rows it writes with one statement, which SQLite makes a transaction by itself.
+        durable: Called in the writer's thread once a commit is on the disk, before anybody hears of it.
         committed: Called with all that before anybody who waits hears of the commit.
+        syncs: Know whether one has failed; then nothing more is committed.
+        prepare: Called before each commit, in the writer's thread; what it raises, the commit fails with.
     """
 
     def __init__(
@@ -56,12 +61,18 @@ class Committer(Generic[Row, Stored]):
         *,
         store: Callable[[sqlite3.Connection, Sequence[Row]], Sequence[Stored]],
         at_once: int,
+        durable: Callable[[], None],
         committed: Callable[[Sequence[Row], Sequence[Stored]], None],
+        prepare: Callable[[sqlite3.Connection, Sequence[Row]], None],
+        syncs: Syncs,
     ) -> None:
         self._db = db
         self._store = store
         self._at_once = at_once
+        self._durable = durable
         self._committed = committed
+        self._prepare = prepare
+        self._syncs = syncs
         self._waiting: list[_Append[Row] | _Work] = []
         self._writing: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, "log-writer")  # so that the event loop never waits for the disk
@@ -88,7 +99,7 @@ class Committer(Generic[Row, Stored]):
 
     async def between_commits(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do `work` while no commit is under way; return its result. Commits wait meanwhile."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work, self._db)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._do, work)
 
     async def close(self) -> None:
         """Finish what waits."""
@@ -130,7 +141,7 @@ class Committer(Generic[Row, Stored]):
         appends = [job for job in jobs if isinstance(job, _Append)]
         rows = [row for append in appends for row in append.rows]
         loop = asyncio.get_running_loop()
-        results, stored = await loop.run_in_executor(self._thread, self._transact, works, rows)
+        results, stored = await loop.run_in_executor(self._thread, self._do, partial(self._transact, works, rows))
         self._committed(rows, stored)
         for work, result in zip(works, results, strict=True):
             _finish(work, result)
@@ -138,18 +149,32 @@ class Committer(Generic[Row, Stored]):
         for append in appends:
             _finish(append, list(islice(what_became, len(append.rows))))
 
-    def _transact(self, works: Sequence[_Work], rows: Sequence[Row]) -> tuple[list[Any], Sequence[Stored]]:
+    def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        self._syncs.check()
+        try:
+            return work(self._db)
+        except Exception as error:
+            self._syncs.met(error)
+            raise
+
+    def _transact(
+        self, works: Sequence[_Work], rows: Sequence[Row], db: sqlite3.Connection
+    ) -> tuple[list[Any], Sequence[Stored]]:
+        self._prepare(db, rows)
         # At each statement the threads fight for the interpreter's lock: two fewer are a tenth of the time.
         if not works and len(rows) <= self._at_once:
-            return [], self._store(self._db, rows)
+            stored = self._store(db, rows)
+            self._durable()
+            return [], stored
         try:
-            self._db.execute("BEGIN IMMEDIATE")
-            results = [work.do(self._db) for work in works]
-            stored = self._store(self._db, rows)
-            self._db.execute("COMMIT")
+            db.execute("BEGIN IMMEDIATE")
+            results = [work.do(db) for work in works]
+            stored = self._store(db, rows)
+            db.execute("COMMIT")
         finally:
-            if self._db.in_transaction:  # something failed
-                self._db.execute("ROLLBACK")
+            if db.in_transaction:  # something failed
+                db.execute("ROLLBACK")
+        self._durable()
         return results, stored
 
 

@@ -61,10 +61,10 @@ class Indexes:
         commit: Callable[[Callable[[sqlite3.Connection], None]], Awaitable[None]],
     ) -> None:
         (self.upto,) = db.execute("SELECT upto FROM indexed").fetchone()
-        left_out = db.execute("SELECT scope, id, seq, time FROM events WHERE seq > ? ORDER BY seq", [self.upto])
-        # Of each scope and id that has no entry yet: seq and time. The writer's thread looks into it as well, and never
+        left_out = db.execute("SELECT scope, id, seq FROM events WHERE seq > ? ORDER BY seq", [self.upto])
+        # Of each scope and id that has no entry yet: its seq. The writer's thread looks into it as well, and never
         # while a commit extends it; where events got their entries, another one takes its place.
-        self._fresh = {(scope, id_): (seq, time) for scope, id_, seq, time in left_out}
+        self._fresh = {(scope, id_): seq for scope, id_, seq in left_out}
         self._newest = newest
         self._failed = 0  # the newest event when entries could not be written
         self._commit = commit
@@ -76,37 +76,37 @@ class Indexes:
         """These were stored, or were duplicates."""
         for row, each in zip(rows, appended, strict=True):
             if not each.duplicate:
-                self._fresh[row.scope, row.id] = each.seq, row.time
+                self._fresh[row.scope, row.id] = each.seq
                 self._newest = each.seq
         enough = self._newest - max(self.upto, self._failed) >= EVERY
         if enough and not self._closing and (self._running is None or self._running.done()):
             self._running = asyncio.create_task(self._run())
 
-    def known(self, db: sqlite3.Connection, rows: Sequence[Row], *, since: str) -> dict[tuple[str, str], int]:
-        """Find of these scopes and ids those that are in the log, not older than a time, and where."""
+    def known(self, db: sqlite3.Connection, rows: Sequence[Row], *, after: int) -> dict[tuple[str, str], int]:
+        """Find of these scopes and ids those that are in the log above a position, and where."""
         known: dict[tuple[str, str], int] = {}
         for some in pieces(rows):
             keys = chain.from_iterable((row.scope, row.id) for row in some)
-            for scope, id_, seq in db.execute(_select_known(len(some)), [*keys, since]):
+            for scope, id_, seq in db.execute(_select_known(len(some)), [*keys, after]):
                 known[scope, id_] = min(seq, known.get((scope, id_), seq))
         for row in rows:
-            seq, time = self._fresh.get((row.scope, row.id), (0, ""))
-            if time >= since:
+            seq = self._fresh.get((row.scope, row.id), 0)
+            if seq > after:
                 known.setdefault((row.scope, row.id), seq)
         return known
 
-    async def catch_up(self) -> None:
+    async def catch_up(self, *, most: int | None = None) -> None:
         """Write the entries of the events that were stored until now, or of the first of them.
 
         Raises:
             Unavailable: The database cannot be written.
         """
         async with self._one_at_a_time:
-            upto = min(self._newest, self.upto + MOST)
+            upto = min(self._newest, self.upto + (most or MOST))
             if upto > self.upto:
                 await self._commit(partial(_write, after=self.upto, upto=upto))
                 self.upto = upto
-                self._fresh = {key: place for key, place in self._fresh.items() if place[0] > upto}
+                self._fresh = {key: place for key, place in self._fresh.items() if place > upto}
 
     def remove(self, db: sqlite3.Connection, *, upto: int) -> None:
         """Remove the entries of the oldest events, which are about to go."""
@@ -136,4 +136,4 @@ def _write(db: sqlite3.Connection, *, after: int, upto: int) -> None:
 def _select_known(count: int) -> str:
     values = ", ".join(["(?, ?)"] * count)
     asked = f"(VALUES {values}) CROSS JOIN ids ON ids.scope = column1 AND ids.id = column2"
-    return f"SELECT ids.scope, ids.id, seq FROM {asked} CROSS JOIN events USING (seq) WHERE time >= ?"  # noqa: S608
+    return f"SELECT ids.scope, ids.id, seq FROM {asked} WHERE seq > ?"  # noqa: S608

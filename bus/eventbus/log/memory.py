@@ -7,21 +7,12 @@ import time
 from collections.abc import Mapping, Sequence
 from itertools import islice, takewhile
 
-import msgspec
-
-from ..event import Draft, Event, logged, timestamp
+from ..event import Draft, Event, logged
 from ..ids import id_of
 from ..patterns import Patterns
-from . import TRIM_STEP, WINDOW, Appended, Entry, GroupKey, Publisher, take, wanted
+from ..timestamps import timestamp
+from . import MOST_IDENTITIES, TRIM_BYTES, TRIM_STEP, Appended, Entry, GroupKey, Publisher, oldest, take, wanted
 from .head import Head
-
-
-class _Origin(msgspec.Struct, frozen=True, gc=False):
-    """What the log must know of an event, but nobody who reads it."""
-
-    scope: str
-    id: str
-    time: str
 
 
 class MemoryLog:
@@ -29,18 +20,20 @@ class MemoryLog:
 
     Args:
         capacity: Events kept; above it the oldest tenth goes.
-        window: Seconds within which a repeated id is a duplicate.
+        max_bytes: Bytes of events kept, likewise.
     """
 
-    def __init__(self, *, capacity: int = 100_000, window: float = WINDOW) -> None:
+    def __init__(self, *, capacity: int = 100_000, max_bytes: int = 64 * 1024 * 1024) -> None:
         self.epoch = secrets.token_hex(8)
         self.trimmed = 0
         self._capacity = capacity
-        self._window = window
+        self._max_bytes = max_bytes
+        self._size = 0  # bytes of all events
+        self._ids_from = 0  # ids of events up to here may be used again
         self._head = Head(0)
         self._events: list[Event] = []
-        self._origins: list[_Origin] = []  # the events'
-        self._known: dict[tuple[str, str], tuple[int, str]] = {}  # of each scope and id the newest seq and its time
+        self._origins: list[tuple[str, str]] = []  # of each event, scope and id
+        self._known: dict[tuple[str, str], int] = {}  # of each scope and id the newest seq
         self._identities: dict[str, float] = {}
         self._lost: dict[str, int] = {}  # the newest event of each client that was trimmed
         self._places: dict[GroupKey, bytes] = {}
@@ -64,12 +57,18 @@ class MemoryLog:
     async def has_lost(self, *, after: int, address: str | None = None) -> bool:
         return after < (self.trimmed if address is None else self._lost.get(address, 0))
 
-    async def trim(self, *, keep: int | None, since: str) -> bool:
-        surplus = len(self._events) - keep if keep is not None else 0
-        old = sum(1 for _ in takewhile(lambda origin: origin.time < since, self._origins[:TRIM_STEP]))
-        going = max(0, surplus, old)
-        self._let_go(min(going, TRIM_STEP))
-        return going >= TRIM_STEP
+    def forget_ids(self, *, upto: int) -> None:
+        self._ids_from = upto
+
+    async def trim(self, *, upto: int = 0, keep: int | None = None, keep_bytes: int | None = None) -> bool:
+        if keep is not None:
+            upto = max(upto, self.head - keep)
+        surplus = 0 if keep_bytes is None else self._size - keep_bytes
+        sizes = ((event.seq, len(event.json)) for event in self._events[:TRIM_STEP])
+        last, size = oldest(sizes, upto=upto, surplus=surplus)
+        count = max(0, last - self.trimmed)
+        self._let_go(count)
+        return count == TRIM_STEP or size >= TRIM_BYTES
 
     async def group_place(self, group: GroupKey) -> bytes | None:
         return self._places.get(group)
@@ -86,7 +85,8 @@ class MemoryLog:
         self._identities |= expiries  # at the end: the first expire first
         oldest = islice(self._identities, TRIM_STEP)
         expired = list(takewhile(lambda address: self._identities[address] <= now, oldest))
-        for address in expired:
+        surplus = islice(self._identities, len(expired), max(len(expired), len(self._identities) - MOST_IDENTITIES))
+        for address in [*expired, *surplus]:
             del self._identities[address]
             self._lost.pop(address, None)
         return len(expired) == TRIM_STEP
@@ -98,25 +98,26 @@ class MemoryLog:
         pass  # and has no files
 
     def _append(self, draft: Draft, publisher: Publisher) -> Appended:
-        now, event_id = time.time(), id_of(draft)
-        seq, came = self.head + 1, timestamp(now)
-        first = self._known.get((publisher.scope, event_id))
-        if first and first[1] >= timestamp(now - self._window):
-            return Appended(id=event_id, seq=first[0], duplicate=True)
-        self._known[publisher.scope, event_id] = seq, came
+        event_id, seq = id_of(draft), self.head + 1
+        first = self._known.get((publisher.scope, event_id), 0)
+        if first > self._ids_from:
+            return Appended(id=event_id, seq=first, duplicate=True)
+        self._known[publisher.scope, event_id] = seq
+        came = timestamp(time.time())
         self._events.append(logged(draft, id=event_id, seq=seq, time=came, source=publisher.source))
-        self._origins.append(_Origin(publisher.scope, event_id, came))
-        if len(self._events) > self._capacity:
-            self._let_go(len(self._events) - self._capacity * 9 // 10)
+        self._origins.append((publisher.scope, event_id))
+        self._size += len(self._events[-1].json)
+        while len(self._events) > self._capacity or self._size > self._max_bytes:
+            self._let_go(len(self._events) // 10 + 1)
         self._head.advance(seq)
         return Appended(id=event_id, seq=seq)
 
     def _let_go(self, count: int) -> None:
         """Trim the oldest events, and remember whose they were."""
         for event, origin in zip(self._events[:count], self._origins[:count], strict=True):
-            key = origin.scope, origin.id
-            if self._known[key][0] == event.seq:
-                del self._known[key]
+            self._size -= len(event.json)
+            if self._known[origin] == event.seq:
+                del self._known[origin]
             self.trimmed = event.seq
             if event.identifier is not None and event.identifier in self._identities:
                 self._lost[event.identifier] = event.seq

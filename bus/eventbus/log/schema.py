@@ -34,8 +34,12 @@ CREATE TABLE group_places (service TEXT, name TEXT, place BLOB NOT NULL, PRIMARY
 """
 
 
-def make_tables(db: sqlite3.Connection) -> None:
-    """Make the tables in a new file.
+ATTENDED = int.from_bytes(b"evbs")
+"""The ``application_id`` of a log that a `Witness` attends: earlier versions of the bus had none."""
+
+
+def make_tables(db: sqlite3.Connection) -> bool:
+    """Make the tables in a new file; tell whether it was new.
 
     Raises:
         sqlite3.DatabaseError: It is not new, and no log of this version.
@@ -44,5 +48,19 @@ def make_tables(db: sqlite3.Connection) -> None:
     (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if version == 0 and tables == 0:
         db.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
-    elif version != VERSION:
+        return True
+    if version != VERSION:
         raise sqlite3.DatabaseError("this database is not a log of this version of the bus")
+    return False
+
+
+def is_attended(db: sqlite3.Connection) -> bool:
+    """Must there be a witness?"""
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    return bool(application == ATTENDED)
+
+
+def attend(db: sqlite3.Connection) -> None:
+    """There is a witness from now on."""
+    if not is_attended(db):
+        db.execute(f"PRAGMA application_id = {ATTENDED}")

@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
+import math
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from ..event import Event, place, timestamp
+from ..event import Event, place
 from ..patterns import EVERYTHING, OWN, Patterns
 from ..problems import Unavailable
-from . import READ_BYTES, TRIM_STEP, WINDOW, Appended, Entry, GroupKey, take, wanted
-from .checkpoints import WITHIN_COMMITS, Checkpoints
+from ..timestamps import timestamp
+from . import MOST_IDENTITIES, READ_BYTES, TRIM_BYTES, TRIM_STEP, Appended, Entry, GroupKey, oldest, take, wanted
+from .checkpoints import Checkpoints
 from .commits import Committer
 from .head import Head
 from .indexes import Indexes
+from .opening import newest, open_files, refusal
 from .reader import Reader
+from .room import Room
 from .rows import MOST_AT_ONCE, Row, insert, row_of
-from .schema import make_tables
+from .syncs import Syncs
 from .tail import Tail
 
 _SELECT = "SELECT seq, name, identifier, json FROM events WHERE seq > ? AND seq <= ?"
 _SELECT_INDEXED = _SELECT.replace("FROM events", "FROM addressed CROSS JOIN events USING (identifier, seq)")
 
+_OLDEST = "SELECT seq, length(json) FROM events WHERE seq <= ? ORDER BY seq LIMIT ?"
 _FORGET = """
 UPDATE identities
 SET lost = (SELECT max(seq) FROM addressed WHERE identifier = address AND seq <= :upto)
@@ -46,9 +49,7 @@ WHERE address IN (SELECT address FROM identities WHERE expires < ? ORDER BY expi
 _KEEP_IDENTITY = """
 INSERT INTO identities (address, expires) VALUES (?, ?) ON CONFLICT (address) DO UPDATE SET expires = excluded.expires
 """
-BUSY_SECONDS = 5.0
-"""Seconds to wait for another program that writes to the file."""
-
+_COUNT_EVERY = 10_000  # identities; to count a million takes a while
 _PROBE = 1 << 20  # bytes
 _SCAN = 5_000
 """Positions that one search for names looks at, before others that read have their turn."""
@@ -60,7 +61,6 @@ class SqliteLog:
     Args:
         path: The database file; its folder is made if need be.
         sync: ``"full"`` syncs at each commit; ``"normal"`` does not: it survives ``kill -9``, not power loss.
-        window: Seconds within which a repeated id is a duplicate.
 
     Raises:
         OSError: The file cannot be opened, is not a log, or another bus has it.
@@ -69,41 +69,43 @@ class SqliteLog:
     epoch: str
     trimmed: int
 
-    def __init__(self, path: str, *, sync: str = "full", window: float = WINDOW) -> None:
-        self._window = window
-        file = Path(path).resolve()  # else a link would be a second lock, and SQLite knows a meaning for :memory:
-        file.parent.mkdir(parents=True, exist_ok=True)
+    def __init__(self, path: str, *, sync: str = "full") -> None:
+        syncs = Syncs()
         with ExitStack() as opened:
-            opened.enter_context(_lock(file))
             try:
-                self._writer = opened.enter_context(closing(_connect(file, statements=3 * MOST_AT_ONCE)))
-                make_tables(self._writer)
-                _look_for_damage(self._writer)
-                # By now it is a log, not somebody else's file: only from here on is it changed.
-                self._writer.execute("PRAGMA journal_mode = WAL")
-                self._writer.execute(f"PRAGMA synchronous = {sync}")
-                self._writer.execute(f"PRAGMA wal_autocheckpoint = {WITHIN_COMMITS}")
-                self.epoch, self.trimmed = self._writer.execute("SELECT epoch, trimmed FROM meta").fetchone()
-                # Whoever connects waits for a value or two, and not for all the events that others are reading.
-                self._values, self._events = (
-                    Reader(opened.enter_context(closing(_connect_to_read(file))), name)
-                    for name in ("log-values", "log-events")
-                )
-                checkpointer = opened.enter_context(closing(_open(_connect(file))))
-                self._head = Head(_newest(self._writer))
+                files = open_files(path, opened, sync=sync)
+                self._writer = files.writer
+                self.epoch, self.trimmed = files.epoch, files.trimmed
+                self._values, self._events = Reader(files.values, "log-values"), Reader(files.events, "log-events")
+                self._head = Head(files.head)
+                self._room = Room(files.database)
+                self._witness, self._presence = files.witness, files.presence
+                self._stored = files.head  # the newest position of the commit that is under way
                 self._committer = Committer(
-                    self._writer, store=self._store, at_once=MOST_AT_ONCE, committed=self._committed
+                    self._writer,
+                    store=self._store,
+                    at_once=MOST_AT_ONCE,
+                    durable=self._durable,
+                    committed=self._committed,
+                    prepare=self._prepare,
+                    syncs=syncs,
                 )
                 self._indexes = Indexes(self._writer, newest=self.head, commit=self._committer.commit)
                 self._tail = Tail(self._indexes.upto)  # what has no entries yet is found there
                 left_out = self._writer.execute(f"{_SELECT} ORDER BY seq", [self._indexes.upto, self.head])
                 self._tail.extend(map(_event, left_out))
             except sqlite3.Error as error:
-                raise OSError(_refusal(error)) from None
+                raise OSError(refusal(error)) from None
             self._opened = opened.pop_all()
+        self._size = files.size  # bytes of all events
+        self._ids_from = 0  # ids of events up to here may be used again
         self._failing = False  # since an append could not be written
         self._forgetting = False  # identities, in the next commit
-        self._checkpoints = Checkpoints(checkpointer, between_commits=self._committer.between_commits)
+        self._uncounted = _COUNT_EVERY  # identities that were kept since all were counted
+        self._surplus = 0  # identities that were too many then, and are still there
+        self._checkpoints = Checkpoints(
+            files.checkpointer, between_commits=self._committer.between_commits, syncs=syncs
+        )
 
     @property
     def head(self) -> int:
@@ -158,25 +160,31 @@ class SqliteLog:
         lost: int | None = await self._values.ask(_one, _LOST, address, address, trimmed)
         return after < (lost or 0)
 
-    async def trim(self, *, keep: int | None, since: str) -> bool:
-        def trim(db: sqlite3.Connection) -> bool:
-            # Not what this commit adds, which may come to nothing yet, nor what has no entries to be removed.
-            end = max(self.trimmed, min(self.trimmed + TRIM_STEP, self._indexes.upto))
-            upto = _trim_end(db, self.trimmed, end, keep, since)
-            count = upto - self.trimmed
-            if count:
-                self.trimmed = upto  # said before it is so: who reads at the same time may miss these already
-                db.execute(_FORGET, {"upto": upto})
-                self._indexes.remove(db, upto=upto)
-                db.execute("DELETE FROM events WHERE seq <= ?", [upto])
-                db.execute("UPDATE meta SET trimmed = ?", [upto])
-            return count == TRIM_STEP
+    def forget_ids(self, *, upto: int) -> None:
+        self._ids_from = upto
+
+    async def trim(self, *, upto: int = 0, keep: int | None = None, keep_bytes: int | None = None) -> bool:
+        def trim(db: sqlite3.Connection) -> tuple[int, int]:
+            sizes = db.execute(_OLDEST, [self._indexes.upto, TRIM_STEP]).fetchall()  # what has no entries can wait
+            # Not what this commit adds, which may come to nothing yet.
+            end = upto if keep is None else max(upto, newest(db) - keep)
+            surplus = 0 if keep_bytes is None else self._size - keep_bytes
+            last, size = oldest(sizes, upto=end, surplus=surplus)
+            if last:
+                self.trimmed = max(self.trimmed, last)  # before it is so: who reads meanwhile may miss these already
+                db.execute(_FORGET, {"upto": last})
+                self._indexes.remove(db, upto=last)
+                db.execute("DELETE FROM events WHERE seq <= ?", [last])
+                db.execute("UPDATE meta SET trimmed = ?", [last])
+            return sum(seq <= last for seq, _ in sizes), size
 
         if self.head == self.trimmed:
             return False
         if self._indexes.upto < min(self.trimmed + TRIM_STEP, self.head):
-            await self._indexes.catch_up()
-        return await self._committer.commit(trim)
+            await self._indexes.catch_up(most=TRIM_STEP)
+        count, size = await self._committer.commit(trim)
+        self._size -= size
+        return count == TRIM_STEP or size >= TRIM_BYTES
 
     async def group_place(self, group: GroupKey) -> bytes | None:
         return await self._values.ask(_one, "SELECT place FROM group_places WHERE service = ? AND name = ?", *group)
@@ -197,9 +205,11 @@ class SqliteLog:
         step = 0 if self._forgetting else TRIM_STEP  # one of those that share a commit is enough
 
         def keep(db: sqlite3.Connection) -> bool:
+            if expiries:
+                self._room.take_of_reserve()
             db.executemany(_KEEP_IDENTITY, expiries.items())  # first: one in use is not forgotten, however late this is
-            forgotten = db.execute(_FORGET_IDENTITIES, [now, step]).rowcount if step else 0
-            return forgotten == TRIM_STEP
+            self._uncounted += len(expiries)
+            return bool(step) and self._forget_identities(db, now) >= step
 
         if not step:
             return await self._committer.commit(keep)
@@ -210,6 +220,8 @@ class SqliteLog:
             self._forgetting = False
 
     async def check(self) -> None:
+        await asyncio.to_thread(self._presence.check)
+        await self._committer.between_commits(partial(self._room.take, size=_PROBE if self._failing else 0))
         # A nearly full disk has room for a little, not for what was refused: only as much as a request may hold counts.
         for size in (_PROBE, 0) if self._failing else (0,):
             await self._committer.commit(partial(_probe, size=size))
@@ -223,11 +235,28 @@ class SqliteLog:
         await self._events.close()
         await asyncio.to_thread(self._opened.close)  # the last to close makes a checkpoint, and the disk may be slow
 
+    def _forget_identities(self, db: sqlite3.Connection, now: float) -> int:
+        if self._uncounted >= _COUNT_EVERY:
+            (count,) = db.execute("SELECT count(*) FROM identities").fetchone()
+            self._uncounted, self._surplus = 0, count - MOST_IDENTITIES
+        gone = db.execute(_FORGET_IDENTITIES, [now, TRIM_STEP]).rowcount
+        if gone < self._surplus:
+            gone += db.execute(_FORGET_IDENTITIES, [math.inf, min(self._surplus, TRIM_STEP) - gone]).rowcount
+        self._surplus -= gone
+        return gone
+
+    def _prepare(self, db: sqlite3.Connection, rows: Sequence[Row]) -> None:
+        self._presence.check()
+        if rows:
+            self._room.take(db, sum(len(row.json) for row in rows))
+        else:
+            self._room.tidy(db)
+
     def _store(self, db: sqlite3.Connection, rows: Sequence[Row]) -> list[Appended]:
         """Give each event that is not a duplicate the next place, and write it there."""
         seq = self.head  # nothing else moves it while a commit is under way
         chosen = [row for row in rows if not row.is_new]
-        known = self._indexes.known(db, chosen, since=timestamp(time.time() - self._window))
+        known = self._indexes.known(db, chosen, after=self._ids_from)
         appended: list[Appended] = []
         placed: list[tuple[int, Row]] = []
         for row in rows:
@@ -240,7 +269,13 @@ class SqliteLog:
             appended.append(Appended(id=row.id, seq=seq))
             placed.append((seq, row))
         insert(db, placed)
+        self._stored = seq
         return appended
+
+    def _durable(self) -> None:
+        """Make sure that a restart finds the commit that is on the disk now, and notices if it is lost later."""
+        self._presence.check()
+        self._witness.note(self._stored)
 
     def _committed(self, rows: Sequence[Row], appended: Sequence[Appended]) -> None:
         self._tail.extend(
@@ -249,87 +284,21 @@ class SqliteLog:
             if not each.duplicate
         )
         self._indexes.committed(rows, appended)
-        self._checkpoints.committed(sum(len(row.json) for row in rows))
+        size = sum(len(row.json) for row, each in zip(rows, appended, strict=True) if not each.duplicate)
+        self._size += size
+        self._checkpoints.committed(size)
         newest = max((each.seq for each in appended), default=0)
         self._head.advance(newest)
-
-
-def _lock(file: Path) -> IO[str]:
-    """Keep a second bus off the file: each would miss what the other appends."""
-    # Not the database itself: closing that would drop SQLite's own locks.
-    lock = Path(f"{file}.lock").open("w")  # noqa: SIM115 - held until the log is closed
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        raise OSError("another bus is using this file; stop it, or name another file") from None
-    return lock
-
-
-def _connect(file: Path, *, statements: int = 32) -> sqlite3.Connection:
-    return sqlite3.connect(
-        file,
-        timeout=BUSY_SECONDS,
-        isolation_level=None,
-        check_same_thread=False,
-        cached_statements=statements,
-    )
-
-
-def _connect_to_read(file: Path) -> sqlite3.Connection:
-    db = _open(_connect(file))
-    db.execute("PRAGMA query_only = 1")
-    return db
-
-
-def _open(db: sqlite3.Connection) -> sqlite3.Connection:
-    """Have SQLite open its files: later there may be too many others open."""
-    db.execute("SELECT epoch FROM meta").fetchone()
-    return db
-
-
-def _look_for_damage(db: sqlite3.Connection) -> None:
-    """Raise OSError for a file that cannot be relied on (https://sqlite.org/pragma.html#pragma_quick_check)."""
-    # It reads the whole file: a third of a second for a million events, and a whole one is worth that.
-    (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
-    if found != "ok":
-        raise OSError(_damaged(found.splitlines()[-1]))
-
-
-def _damaged(found: object) -> str:
-    return f"the file is damaged ({found}); put a copy in its place, or name a file that does not exist yet"
-
-
-def _refusal(error: sqlite3.Error) -> str:
-    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_CORRUPT:
-        return _damaged(error)
-    return f"{error}; name a file that the bus made, or one that does not exist yet"
 
 
 def _probe(db: sqlite3.Connection, *, size: int) -> None:
     db.execute("UPDATE meta SET probe = zeroblob(?)", [size])
 
 
-def _newest(db: sqlite3.Connection) -> int:
-    """Return the newest position that was ever given away."""
-    newest: int
-    (newest,) = db.execute("SELECT max(trimmed, coalesce((SELECT max(seq) FROM events), 0)) FROM meta").fetchone()
-    return newest
-
-
 def _one(db: sqlite3.Connection, query: str, *values: str | int) -> Any:
     """Return the one value that a query finds; None if it finds no row."""
     row = db.execute(query, values).fetchone()
     return row[0] if row else None
-
-
-def _trim_end(db: sqlite3.Connection, trimmed: int, end: int, keep: int | None, since: str) -> int:
-    """Tell up to which position, `end` at most, events may go."""
-    query = "SELECT min(seq) FROM events WHERE seq > ? AND seq <= ? AND time >= ?"
-    (young,) = db.execute(query, [trimmed, end, since]).fetchone()
-    old = end if young is None else young - 1
-    surplus = trimmed if keep is None else _newest(db) - keep
-    return max(trimmed, old, min(surplus, end))
 
 
 def _select(

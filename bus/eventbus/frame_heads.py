@@ -1,0 +1,55 @@
+"""Follows the frames in what a connection sends by their heads alone (RFC 6455, 5.2): how many, and all masked?"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+_MASKED = 0x80
+_PONG = 0xA
+_SIZES = {126: 2, 127: 8}
+"""Bytes of a longer length, by what stands in a head in its place."""
+
+
+class Found(NamedTuple):
+    """What a piece of the stream holds.
+
+    Attributes:
+        frames: How many heads ended in it.
+        pongs: How many of these are pongs.
+        unmasked_at: Where a frame without a mask begins, after which nothing was looked at; None if there is none.
+    """
+
+    frames: int
+    pongs: int
+    unmasked_at: int | None
+
+
+class FrameHeads:
+    """Where in a stream of frames the next head begins; the stream may be cut anywhere."""
+
+    def __init__(self) -> None:
+        self._begun = b""  # a head that has not ended
+        self._skip = 0  # bytes until the next one
+
+    def find(self, piece: bytes, *, most: float) -> Found:
+        """Read the heads in the next piece.
+
+        Args:
+            piece: What has come.
+            most: After more heads than these nothing more is looked at: the stream cannot be followed any further.
+        """
+        data, at = self._begun + piece, self._skip
+        frames = pongs = 0
+        while at + 2 <= len(data) and frames <= most:
+            if not data[at + 1] & _MASKED:
+                return Found(frames, pongs, max(0, at - len(self._begun)))
+            flag = data[at + 1] & ~_MASKED
+            begin = at + 2 + _SIZES.get(flag, 0)
+            if begin > len(data):
+                break
+            length = int.from_bytes(data[at + 2 : begin]) if flag in _SIZES else flag
+            frames += 1
+            pongs += data[at] & 0xF == _PONG
+            at = begin + 4 + length
+        self._begun, self._skip = data[at:], max(0, at - len(data))
+        return Found(frames, pongs, None)

@@ -13,6 +13,7 @@ from browser import chromium_launch_options
 from machine import ARTIFACTS
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Playwright, WebError, expect
 from programs import PROGRAMS, TARGETS, Demo, Programs, running_demo
+from story import NETWORK_CHANGED
 from trust import make_home
 
 expect.set_options(timeout=20_000)  # a reconnect may take its time: the pause before it grows, and is random
@@ -105,6 +106,7 @@ def new_context(
     yield watched_context
     for page in [page for context in contexts for page in context.pages]:
         page.evaluate("null")  # what the page complained of before this has arrived when this returns
+    complaints = [complaint for complaint in complaints if NETWORK_CHANGED not in complaint]
     if request.node.get_closest_marker("network_errors"):
         complaints = [complaint for complaint in complaints if not NETWORK_ERROR.search(complaint)]
     assert not complaints

@@ -4,18 +4,56 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Callable
 from typing import Any
 
-from playwright.sync_api import Locator, Page, WebSocket, expect
+import pytest
+from playwright.sync_api import Error, Locator, Page, Request, WebSocket, expect
 from programs import WITNESS, Demo
 from web import request
 
 TAKEN = "example.org"  # somebody's, before the registry was opened
+# What Chromium calls it when an interface of this machine comes or goes, as one does with each container. Requests that
+# were just connecting then fail, and the page lacks what they were to bring.
+NETWORK_CHANGED = "net::ERR_NETWORK_CHANGED"
 
 
 def fresh_domain() -> str:
     """Make up a name that nobody has asked for yet."""
     return f"{secrets.token_hex(5)}.example"
+
+
+def open_page(page: Page, url: str = "/") -> None:
+    """Go to the page, as often as it takes to have all of it."""
+    _load_whole(page, lambda: page.goto(url))
+
+
+def reload_page(page: Page) -> None:
+    """Press 'reload', as often as it takes to have all of the page."""
+    _load_whole(page, page.reload)
+
+
+def _load_whole(page: Page, load: Callable[[], object]) -> None:
+    dropped: list[str] = []
+
+    def note(request: Request) -> None:
+        if request.failure == NETWORK_CHANGED:
+            dropped.append(request.url)
+
+    page.on("requestfailed", note)
+    for _ in range(10):
+        dropped.clear()
+        try:
+            load()
+        except Error as error:
+            # The browser's own attempt to load it again comes in between.
+            if NETWORK_CHANGED not in error.message and "interrupted by another navigation" not in error.message:
+                raise
+        else:
+            if not dropped:
+                page.remove_listener("requestfailed", note)
+                return
+    pytest.fail(f"the machine's network does not come to rest: {dropped} were dropped at the last of ten attempts")
 
 
 def check(page: Page, domain: str) -> None:

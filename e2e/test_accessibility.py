@@ -6,11 +6,11 @@ import re
 
 import pytest
 from playwright.sync_api import Page, Route, expect
-from story import check, expect_connection, fresh_domain, status
+from story import check, expect_connection, fresh_domain, open_page, status
 
 
 def test_the_page_has_the_landmarks_that_screen_readers_jump_to(page: Page) -> None:
-    page.goto("/")
+    open_page(page)
 
     expect(page.get_by_role("banner")).to_have_count(1)
     expect(page.get_by_role("main")).to_have_count(1)
@@ -22,7 +22,7 @@ def test_the_page_has_the_landmarks_that_screen_readers_jump_to(page: Page) -> N
 
 
 def test_everything_that_can_be_used_has_a_name(page: Page) -> None:
-    page.goto("/")
+    open_page(page)
     check(page, fresh_domain())
     expect(page.get_by_role("button", name="Register")).to_be_visible()
 
@@ -34,7 +34,7 @@ def test_everything_that_can_be_used_has_a_name(page: Page) -> None:
 
 
 def test_the_focus_goes_through_the_page_as_the_eye_does(page: Page) -> None:
-    page.goto("/")
+    open_page(page)
     check(page, fresh_domain())
     expect(page.get_by_role("heading", name="Register")).to_be_focused()
 
@@ -51,7 +51,7 @@ def test_the_focus_goes_through_the_page_as_the_eye_does(page: Page) -> None:
 @pytest.mark.parametrize(("motion", "animation"), [("reduce", "none"), ("no-preference", "pulse")])
 def test_who_wants_less_motion_gets_none(page: Page, motion: str, animation: str) -> None:
     page.emulate_media(reduced_motion=motion)  # type: ignore[arg-type]  # one of the two that it takes
-    page.goto("/")
+    open_page(page)
     expect_connection(page, "Connected")
     page.route("**", let_it_wait)
 

@@ -6,12 +6,12 @@ import re
 
 import pytest
 from playwright.sync_api import Page, expect
-from story import TAKEN, check, fresh_domain, journal, register, status
+from story import TAKEN, check, fresh_domain, journal, open_page, register, status
 
 
 def test_a_visitor_checks_a_free_name_and_may_register_it(page: Page) -> None:
     domain = fresh_domain()
-    page.goto("/")
+    open_page(page)
 
     check(page, domain)
 
@@ -21,7 +21,7 @@ def test_a_visitor_checks_a_free_name_and_may_register_it(page: Page) -> None:
 
 
 def test_a_visitor_checks_a_taken_name_and_may_not_register_it(page: Page) -> None:
-    page.goto("/")
+    open_page(page)
 
     check(page, TAKEN)
 
@@ -30,7 +30,7 @@ def test_a_visitor_checks_a_taken_name_and_may_not_register_it(page: Page) -> No
 
 
 def test_a_visitor_reads_why_a_name_is_none(page: Page) -> None:
-    page.goto("/")
+    open_page(page)
 
     check(page, "a_b.example")
 
@@ -39,7 +39,7 @@ def test_a_visitor_reads_why_a_name_is_none(page: Page) -> None:
 
 def test_a_visitor_checks_and_registers_a_name_in_another_script(page: Page) -> None:
     domain = f"köln-{fresh_domain()}"
-    page.goto("/")
+    open_page(page)
 
     register(page, domain.upper())
 
@@ -53,7 +53,7 @@ def test_a_visitor_checks_and_registers_a_name_in_another_script(page: Page) -> 
     ["İ" * 200 + ".com", "xn--a.example", "♥.example", "evil\N{RIGHT-TO-LEFT OVERRIDE}moc.example", "xn--é.example"],
 )
 def test_a_visitor_reads_why_a_name_in_another_script_is_none(page: Page, name: str) -> None:
-    page.goto("/")
+    open_page(page)
 
     check(page, name)
 
@@ -62,7 +62,7 @@ def test_a_visitor_reads_why_a_name_in_another_script_is_none(page: Page, name: 
 
 def test_space_that_only_some_programs_know_makes_no_difference(page: Page) -> None:
     domain = fresh_domain()
-    page.goto("/")
+    open_page(page)
 
     check(page, f"\x85{domain}\N{ZERO WIDTH NO-BREAK SPACE}")
 
@@ -70,7 +70,7 @@ def test_space_that_only_some_programs_know_makes_no_difference(page: Page) -> N
 
 
 def test_an_answer_and_its_form_go_when_the_visitor_types_another_name(page: Page) -> None:
-    page.goto("/")
+    open_page(page)
     check(page, fresh_domain())
     expect(page.get_by_role("button", name="Register")).to_be_visible()
 
@@ -82,7 +82,7 @@ def test_an_answer_and_its_form_go_when_the_visitor_types_another_name(page: Pag
 
 def test_a_visitor_searches_again(page: Page) -> None:
     domain = fresh_domain()
-    page.goto("/")
+    open_page(page)
     check(page, TAKEN)
 
     page.get_by_role("button", name="Search again").click()
@@ -95,7 +95,7 @@ def test_a_visitor_searches_again(page: Page) -> None:
 
 
 def test_a_free_name_found_first_does_not_stay_on_offer_when_a_taken_one_is_asked_for(page: Page) -> None:
-    page.goto("/")
+    open_page(page)
     check(page, fresh_domain())
     expect(page.get_by_role("button", name="Register")).to_be_visible()
 
@@ -107,7 +107,7 @@ def test_a_free_name_found_first_does_not_stay_on_offer_when_a_taken_one_is_aske
 
 def test_capitals_and_spaces_around_a_name_make_no_difference(page: Page) -> None:
     domain = fresh_domain()
-    page.goto("/")
+    open_page(page)
 
     check(page, f"  {domain.upper()} ")
 
@@ -116,7 +116,7 @@ def test_capitals_and_spaces_around_a_name_make_no_difference(page: Page) -> Non
 
 @pytest.mark.parametrize("text", ["", "example", "two words.com", "http://example.com/"])
 def test_what_is_no_name_is_not_sent(page: Page, text: str) -> None:
-    page.goto("/")
+    open_page(page)
 
     check(page, text)
 
@@ -129,7 +129,7 @@ def test_what_is_no_name_is_not_sent(page: Page, text: str) -> None:
 @pytest.mark.parametrize("name", ["<img/src=x/onerror=alert(1)>.example", "<b>bold</b>.example", "'\"&lt;.example"])
 def test_a_name_with_markup_is_shown_as_text_and_runs_nothing(page: Page, name: str) -> None:
     page.on("dialog", lambda dialog: pytest.fail(f"a script ran: {dialog.message}"))
-    page.goto("/")
+    open_page(page)
     # The form lets no slash through; whoever wants to play tricks has other ways.
     page.get_by_role("textbox", name="Domain name").evaluate("field => field.removeAttribute('pattern')")
 
@@ -140,7 +140,7 @@ def test_a_name_with_markup_is_shown_as_text_and_runs_nothing(page: Page, name: 
 
 
 def test_a_visitor_sees_which_events_travelled(page: Page) -> None:
-    page.goto("/")
+    open_page(page)
 
     check(page, TAKEN)
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime
 
 from playwright.sync_api import Page, expect
-from story import Wire, check, fill_in_registrant, fresh_domain, register, status
+from story import Wire, check, fill_in_registrant, fresh_domain, open_page, register, status
 
 
 def test_a_visitor_registers_a_free_name_for_a_year(page: Page) -> None:
     domain = fresh_domain()
-    page.goto("/")
+    open_page(page)
 
     register(page, domain)
 
@@ -25,7 +25,7 @@ def test_a_visitor_registers_a_free_name_for_a_year(page: Page) -> None:
 def test_the_form_goes_out_as_the_event_that_services_know(page: Page) -> None:
     domain = fresh_domain()
     wire = Wire(page)
-    page.goto("/")
+    open_page(page)
     check(page, domain)
 
     fill_in_registrant(page)
@@ -50,7 +50,7 @@ def test_the_form_goes_out_as_the_event_that_services_know(page: Page) -> None:
 
 def test_a_registered_name_is_free_no_more(page: Page) -> None:
     domain = fresh_domain()
-    page.goto("/")
+    open_page(page)
     register(page, domain)
     expect(status(page)).to_contain_text("is registered")
 
@@ -64,7 +64,7 @@ def test_who_comes_second_is_told_kindly_that_the_name_is_gone(new_visitor: Call
     domain = fresh_domain()
     first, second = new_visitor(), new_visitor()
     for visitor in (first, second):
-        visitor.goto("/")
+        open_page(visitor)
         check(visitor, domain)
         fill_in_registrant(visitor)
 
@@ -78,7 +78,7 @@ def test_who_comes_second_is_told_kindly_that_the_name_is_gone(new_visitor: Call
 
 def test_the_keyboard_alone_suffices(page: Page) -> None:
     domain = fresh_domain()
-    page.goto("/")
+    open_page(page)
 
     page.keyboard.type(domain)  # the field has the focus from the start
     page.keyboard.press("Enter")

@@ -6,15 +6,27 @@ import pytest
 from machine import wait_until
 from playwright.sync_api import Page, expect
 from programs import BUS, EXAMPLE_SERVICE, Programs
-from story import TAKEN, Wire, check, expect_connection, fresh_domain, journal, status, stored_answers, stored_questions
+from story import (
+    TAKEN,
+    Wire,
+    check,
+    expect_connection,
+    fresh_domain,
+    journal,
+    open_page,
+    reload_page,
+    status,
+    stored_answers,
+    stored_questions,
+)
 
 
 def test_a_reloaded_page_keeps_its_identity(page: Page) -> None:
     wire = Wire(page)
-    page.goto("/")
+    open_page(page)
     expect_connection(page, "Connected")
 
-    page.reload()
+    reload_page(page)
     expect_connection(page, "Connected")
 
     first, second = wire.identities
@@ -26,14 +38,14 @@ def test_a_reloaded_page_keeps_its_identity(page: Page) -> None:
 
 def test_a_page_whose_token_the_bus_does_not_know_is_given_a_new_one(page: Page) -> None:
     wire = Wire(page)
-    page.goto("/")
+    open_page(page)
     expect_connection(page, "Connected")
 
     page.evaluate(
         "key => sessionStorage.setItem(key, sessionStorage.getItem(key).replace(/token-../, 'token-'))",
         page.evaluate("Object.keys(sessionStorage).find((key) => key.startsWith('eventbus session'))"),
     )
-    page.reload()
+    reload_page(page)
     check(page, TAKEN)
 
     expect(status(page)).to_have_text(f"{TAKEN} is not available")
@@ -44,11 +56,11 @@ def test_a_page_whose_token_the_bus_does_not_know_is_given_a_new_one(page: Page)
 def test_a_reload_in_the_middle_of_a_question_keeps_the_conversation(page: Page, programs: Programs) -> None:
     programs.stop(EXAMPLE_SERVICE)
     domain = fresh_domain()
-    page.goto("/")
+    open_page(page)
     check(page, domain)
     expect(journal(page)).to_contain_text("#")
 
-    page.reload()
+    reload_page(page)
     expect(status(page)).to_have_text(f"Checking {domain}…")
     expect(journal(page)).to_have_count(1)
     programs.start(EXAMPLE_SERVICE)
@@ -63,7 +75,7 @@ def test_an_answer_that_came_while_the_visitor_was_on_another_page_is_there_on_c
 ) -> None:
     programs.stop(EXAMPLE_SERVICE)
     domain = fresh_domain()
-    page.goto("/")
+    open_page(page)
     check(page, domain)
     expect(journal(page)).to_contain_text("#")
 
@@ -81,13 +93,13 @@ def test_an_answer_that_came_while_the_visitor_was_on_another_page_is_there_on_c
 @pytest.mark.network_errors
 def test_a_question_that_waits_for_the_bus_survives_a_reload(page: Page, programs: Programs) -> None:
     domain = fresh_domain()
-    page.goto("/")
+    open_page(page)
     expect_connection(page, "Connected")
     programs.stop(BUS)
     check(page, domain)
     expect(status(page)).to_contain_text("The bus cannot be reached")
 
-    page.reload()
+    reload_page(page)
     programs.start(BUS)
 
     expect(status(page)).to_have_text(f"{domain} is available")
@@ -98,7 +110,7 @@ def test_a_question_that_waits_for_the_bus_survives_a_reload(page: Page, program
 @pytest.mark.network_errors
 def test_a_question_that_waits_as_its_tab_is_duplicated_is_asked_once(page: Page, programs: Programs) -> None:
     domain = fresh_domain()
-    page.goto("/")
+    open_page(page)
     expect_connection(page, "Connected")
     programs.stop(BUS)
     check(page, domain)

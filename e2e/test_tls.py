@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserType, Error, expect
 from programs import Processes
-from story import check, fresh_domain, status
+from story import check, fresh_domain, open_page, status
 from trust import make_home, trusted
 
 Launch = Callable[[Path], Browser]
@@ -54,7 +54,7 @@ def test_who_trusts_the_ca_is_answered_over_wss(secure: Processes, launch: Launc
     page.on("websocket", lambda socket: sockets.append(socket.url))
     domain = fresh_domain()
 
-    page.goto(secure.site_url)
+    open_page(page, secure.site_url)
     check(page, domain)
 
     expect(status(page)).to_contain_text(f"{domain} is available")

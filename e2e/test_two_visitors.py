@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from playwright.sync_api import Page, expect
-from story import Wire, check, fresh_domain, journal, status
+from story import Wire, check, fresh_domain, journal, open_page, status
 
 
 def test_two_visitors_never_see_each_others_answers(new_visitor: Callable[[], Page]) -> None:
@@ -13,7 +13,7 @@ def test_two_visitors_never_see_each_others_answers(new_visitor: Callable[[], Pa
     wires = [Wire(anna), Wire(bob)]
     domains = [fresh_domain(), fresh_domain()]
     for visitor in (anna, bob):
-        visitor.goto("/")
+        open_page(visitor)
 
     # Both at once; then once more in turn, so that whatever had gone astray would have come before the last answer.
     for lines in (2, 4):
@@ -38,7 +38,7 @@ def test_two_tabs_of_one_visitor_are_two_clients(page: Page) -> None:
     other_tab = page.context.new_page()
     wires = [Wire(page), Wire(other_tab)]
     for tab in (page, other_tab):
-        tab.goto("/")
+        open_page(tab)
 
     check(page, domain)
     expect(status(page)).to_have_text(f"{domain} is available")

@@ -24,6 +24,7 @@ from story import (
     expect_stored,
     fresh_domain,
     journal,
+    open_page,
     status,
     stored_answers,
     stored_questions,
@@ -65,7 +66,7 @@ def asleep(browser: Browser) -> Iterator[None]:
 def ask_while_nobody_answers(page: Page, programs: Programs) -> str:
     programs.stop(EXAMPLE_SERVICE)
     domain = fresh_domain()
-    page.goto("/")
+    open_page(page)
     check(page, domain)
     expect_stored(page, 1)
     return domain
@@ -160,7 +161,7 @@ def test_a_question_that_gets_through_beside_a_dead_connection_is_answered_withi
     wire = Wire(page)
     domain = fresh_domain()
     page.clock.install()
-    page.goto("/")
+    open_page(page)
     expect_connection(page, "Connected")
     network.vanish()
     network.come_back()

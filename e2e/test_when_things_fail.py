@@ -13,6 +13,7 @@ from story import (
     fill_in_registrant,
     fresh_domain,
     journal,
+    open_page,
     status,
     stored_answers,
     stored_questions,
@@ -40,7 +41,7 @@ def expect_nobody_answers(page: Page, stored: int) -> None:
 def test_the_page_says_that_it_checks_before_anybody_has_answered(page: Page, programs: Programs) -> None:
     programs.stop(EXAMPLE_SERVICE)
     domain = fresh_domain()
-    page.goto("/")
+    open_page(page)
 
     check(page, domain)
 
@@ -51,7 +52,7 @@ def test_after_five_seconds_the_page_says_that_nobody_has_answered(page: Page, p
     programs.stop(EXAMPLE_SERVICE)
     domain = fresh_domain()
     page.clock.install(time=0)
-    page.goto("/")
+    open_page(page)
     expect_connection(page, "Connected")
     page.clock.pause_at(60)
     check(page, domain)
@@ -68,7 +69,7 @@ def test_a_service_that_was_off_when_the_form_was_sent_answers_when_it_starts(pa
     programs.stop(EXAMPLE_SERVICE)
     domain = fresh_domain()
     page.clock.install()
-    page.goto("/")
+    open_page(page)
     check(page, domain)
     expect_nobody_answers(page, 1)
 
@@ -82,7 +83,7 @@ def test_a_question_that_nobody_answered_can_be_sent_again(page: Page, programs:
     programs.stop(EXAMPLE_SERVICE)
     domain = fresh_domain()
     page.clock.install()
-    page.goto("/")
+    open_page(page)
     check(page, domain)
     expect_nobody_answers(page, 1)
 
@@ -95,7 +96,7 @@ def test_a_question_that_nobody_answered_can_be_sent_again(page: Page, programs:
 def test_a_registration_that_nobody_answered_can_be_sent_again_and_is_one(page: Page, programs: Programs) -> None:
     domain = fresh_domain()
     page.clock.install()
-    page.goto("/")
+    open_page(page)
     check(page, domain)
     fill_in_registrant(page)
     programs.stop(EXAMPLE_SERVICE)
@@ -118,7 +119,7 @@ def test_what_a_killed_service_had_begun_another_member_of_its_group_finishes(pa
     programs.stop(EXAMPLE_SERVICE)
     domain = fresh_domain()
     page.clock.install()
-    page.goto("/")
+    open_page(page)
 
     with programs.slow_member():  # the only one that there is, so it gets the question
         check(page, domain)
@@ -143,7 +144,7 @@ def test_a_question_whose_bus_is_killed_before_the_answer_is_answered_when_it_is
 ) -> None:
     programs.stop(EXAMPLE_SERVICE)
     domain = fresh_domain()
-    page.goto("/")
+    open_page(page)
     with programs.slow_member():
         check(page, domain)
         expect_stored(page, 1)
@@ -163,7 +164,7 @@ def test_a_question_whose_bus_is_killed_before_the_answer_is_answered_when_it_is
 def test_a_page_whose_bus_is_restarted_goes_on_with_the_same_identity(page: Page, programs: Programs, end: str) -> None:
     domain = fresh_domain()
     wire = Wire(page)
-    page.goto("/")
+    open_page(page)
     expect_connection(page, "Connected")
 
     getattr(programs, end)(BUS)
@@ -185,7 +186,7 @@ def test_what_is_sent_while_the_bus_is_away_goes_out_once_when_it_is_back(
     page: Page, programs: Programs, end: str
 ) -> None:
     domain = fresh_domain()
-    page.goto("/")
+    open_page(page)
     expect_connection(page, "Connected")
     getattr(programs, end)(BUS)
 
@@ -203,7 +204,7 @@ def test_a_page_that_is_opened_without_a_bus_says_so_and_recovers(page: Page, pr
     programs.stop(BUS)
     domain = fresh_domain()
 
-    page.goto("/")
+    open_page(page)
     expect_connection(page, "Reconnecting…")
     check(page, domain)
     expect(status(page)).to_contain_text(UNREACHABLE)
@@ -217,7 +218,7 @@ def test_a_page_that_is_opened_without_a_bus_says_so_and_recovers(page: Page, pr
 @network_errors
 def test_questions_sent_while_the_bus_is_away_arrive_in_their_order(page: Page, programs: Programs) -> None:
     domains = [fresh_domain() for _ in range(3)]
-    page.goto("/")
+    open_page(page)
     expect_connection(page, "Connected")
     programs.stop(BUS)
 
@@ -251,7 +252,7 @@ def test_a_question_whose_receipt_is_lost_is_sent_again_and_stored_once(page: Pa
 
     page.route_web_socket("**/ws", lose_the_echo)
     page.route(f"{programs.bus_url}/", lose_the_first_receipt)
-    page.goto("/")
+    open_page(page)
     check(page, domain)
 
     expect_stored(page, 1)
@@ -265,7 +266,7 @@ def test_a_question_whose_receipt_is_lost_is_sent_again_and_stored_once(page: Pa
 def test_the_answer_to_an_older_question_does_not_overwrite_the_newer_one(page: Page, programs: Programs) -> None:
     programs.stop(EXAMPLE_SERVICE)
     older, newer = fresh_domain(), fresh_domain()
-    page.goto("/")
+    open_page(page)
     check(page, older)
     check(page, newer)
     expect_stored(page, 2)
@@ -282,7 +283,7 @@ def test_a_late_answer_still_counts(page: Page, programs: Programs) -> None:
     programs.stop(EXAMPLE_SERVICE)
     domain = fresh_domain()
     page.clock.install()
-    page.goto("/")
+    open_page(page)
     check(page, domain)
     expect_nobody_answers(page, 1)
 

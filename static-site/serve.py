@@ -19,7 +19,7 @@ from eventbus.command_line import read_command_line
 from eventbus.config import WILDCARD_HOSTS, ConfigError, Settings, origin
 from eventbus.listening import listen
 from eventbus.runner import end_with
-from eventbus.serving import create_runner, http_protocols, serve
+from eventbus.serving import create_runner, http_protocols, serve, stop_listening
 from eventbus.stopping import stop_signal
 from eventbus.tls import open_tls
 
@@ -51,8 +51,7 @@ async def _serve(settings: Settings) -> None:
         logger.info("Open %s in a browser", _address(settings))
         await stop.wait()
     finally:
-        for server in servers:
-            server.close()
+        await stop_listening(servers)
         await runner.cleanup()
 
 

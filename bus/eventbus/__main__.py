@@ -17,7 +17,7 @@ from .listening import is_loopback, listen
 from .log import open_log
 from .runner import end_with
 from .services import load_services
-from .serving import create_runner, expect_many_connections, serve
+from .serving import create_runner, expect_many_connections, serve, stop_listening
 from .stopping import stop_signal
 from .tls import open_tls
 
@@ -59,8 +59,7 @@ async def _serve(settings: Settings) -> None:
         logger.info("bus stopping")
         await runner.shutdown()  # while it still listens, so that new publishes are answered: not now
     finally:
-        for server in servers:
-            server.close()
+        await stop_listening(servers)
         await runner.cleanup()
 
 

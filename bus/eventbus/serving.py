@@ -36,6 +36,9 @@ READ_AHEAD = 64 * 1024
 ACCEPTED_AT_ONCE = 32
 """Connections that are accepted before everything else has its turn."""
 
+TURNS_TO_CONNECT = 2
+"""Turns of the event loop from an accepted connection to a protocol that knows of it."""
+
 TELL_EVERY = 10.0
 """Seconds between two lines about the same shortage."""
 
@@ -104,6 +107,21 @@ async def serve(
         listening.listen(BACKLOG)  # asyncio takes what it was told for both, and set this to it
         servers.append(server)
     return servers
+
+
+async def stop_listening(servers: Iterable[asyncio.Server]) -> None:
+    """Take no more connections; each that has been accepted is made first, so that it can be ended like the others.
+
+    A server that is closed meanwhile would lose it, with a traceback (python/cpython#109564).
+    """
+    loop = asyncio.get_running_loop()
+    for server in servers:
+        for listening in server.sockets:
+            loop.remove_reader(listening)
+    for _ in range(TURNS_TO_CONNECT):
+        await asyncio.sleep(0)
+    for server in servers:
+        server.close()
 
 
 def expect_many_connections() -> None:

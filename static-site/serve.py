@@ -15,13 +15,13 @@ import eventbus  # noqa: F401 - before aiohttp: see its key_log
 
 # isort: split
 from aiohttp import web
-from eventbus.command_line import read_command_line
 from eventbus.config import WILDCARD_HOSTS, ConfigError, Settings, origin
-from eventbus.listening import listen
-from eventbus.runner import end_with
-from eventbus.serving import create_runner, http_protocols, serve, stop_listening
-from eventbus.stopping import stop_signal
-from eventbus.tls import open_tls
+from eventbus.server.command_line import read_command_line
+from eventbus.server.listening import listen
+from eventbus.server.runner import end_with
+from eventbus.server.running import create_runner, http_protocols, serve, stop_listening
+from eventbus.server.stopping import stop_signal
+from eventbus.server.tls import open_tls
 
 PUBLIC = Path(__file__).resolve().parent / "public"
 

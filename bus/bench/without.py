@@ -14,10 +14,13 @@ from typing import Any
 
 from aiohttp import web
 from eventbus import __main__ as program
-from eventbus import publishing, serving, subscription, websocket
+from eventbus import publishing, subscription
+from eventbus.edges import websocket
 from eventbus.event import Event
 from eventbus.frames import text_frame
-from eventbus.log import checkpoints, commits, indexes, opening, rows, sqlite, tail
+from eventbus.log import sqlite
+from eventbus.log.sqlite import checkpoints, commits, indexes, opening, rows, tail
+from eventbus.server import running as serving
 from msgspec import json
 
 

@@ -10,16 +10,16 @@ import sys
 from aiohttp import web
 
 from .app import TASKS, create_app, protocol_of
-from .command_line import read_command_line
 from .config import WILDCARD_HOSTS, ConfigError, Settings, origin
-from .garbage import look_rarely
-from .listening import is_loopback, listen
 from .log import open_log
-from .runner import end_with
+from .server.command_line import read_command_line
+from .server.garbage import look_rarely
+from .server.listening import is_loopback, listen
+from .server.runner import end_with
+from .server.running import create_runner, expect_many_connections, serve, stop_listening
+from .server.stopping import stop_signal
+from .server.tls import open_tls
 from .services import load_services
-from .serving import create_runner, expect_many_connections, serve, stop_listening
-from .stopping import stop_signal
-from .tls import open_tls
 
 logger = logging.getLogger("eventbus")
 

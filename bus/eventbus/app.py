@@ -8,26 +8,26 @@ from contextlib import suppress
 
 from aiohttp import web
 
-from .admission import Admission
 from .config import Settings
-from .cors import Cors
-from .fast_path import FAST_PATH, FastPath
-from .group_delivery import Groups
-from .guard import guard
-from .hosts import Hosts
-from .http_api import HttpApi
+from .edges.admission import Admission
+from .edges.cors import Cors
+from .edges.guard import guard
+from .edges.http_api import HttpApi
+from .edges.own_hosts import Hosts
+from .edges.refusals import answer_problems
+from .edges.websocket import WebSocketApi
+from .edges.welcome import welcome
+from .groups.delivery import Groups
 from .hub import Hub
 from .identities import Identities
+from .limits.publish_rate import ClientRate
 from .log import Log
-from .middleware import answer_problems
+from .log.retention import Retention
 from .problems import Unavailable
 from .publishing import Publishing
-from .rate import ClientRate
-from .retention import Retention
+from .server.plain_requests import FAST_PATH, FastPath
+from .server.running import http_protocols
 from .services import Services
-from .serving import http_protocols
-from .websocket import WebSocketApi
-from .welcome import welcome
 
 TASKS = web.AppKey("TASKS", list[asyncio.Task[None]])
 """What runs as long as the app; if one of them ends, the app is broken."""

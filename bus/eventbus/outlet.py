@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from .edges.heartbeat import Pulse
 from .frames import Close, close_frame, ping_frame
-from .heartbeat import Pulse
 
 CLOSING = 1.0  # seconds that the other side has to answer a close
 

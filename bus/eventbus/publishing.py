@@ -8,14 +8,14 @@ from functools import lru_cache
 
 import msgspec
 
-from . import budget
 from .config import Settings
 from .event import Draft, check, decode_draft, decode_text
 from .identities import Identities, address_of
+from .limits import request_bytes as budget
+from .limits.publish_rate import ClientRate
 from .log import Appended, Entry, Log, Publisher
 from .patterns import OWN
 from .problems import NoRight, NotAllowed, NotAnEvent, NotJson, Problem, TooLarge, Unavailable
-from .rate import ClientRate
 from .routing import Service
 
 CLIENT = "client"

@@ -17,12 +17,13 @@ from aiohttp import ClientSession, ClientTimeout, TCPConnector
 from bus_under_test import FAST_PATH, PATIENCE, Bus, BusProcess, StartBus, StartProcess, start_process
 from eventbus.app import create_app, protocol_of
 from eventbus.config import Settings
-from eventbus.log import Log, indexes, open_log, tail
+from eventbus.edges.websocket import Connection
+from eventbus.log import Log, open_log
+from eventbus.log.sqlite import indexes, tail
 from eventbus.patterns import Patterns
 from eventbus.routing import Service
+from eventbus.server.running import create_runner, serve
 from eventbus.services import Services
-from eventbus.serving import create_runner, serve
-from eventbus.websocket import Connection
 
 SERVICES = Services(
     {
@@ -105,7 +106,7 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> list[Connection]:
             super().__init__(*args)
             known.append(self)
 
-    monkeypatch.setattr("eventbus.websocket.Connection", Known)
+    monkeypatch.setattr("eventbus.edges.websocket.Connection", Known)
     return known
 
 

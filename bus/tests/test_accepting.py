@@ -10,10 +10,10 @@ from ipaddress import ip_network
 
 import pytest
 from bus_under_test import PATIENCE, StartBus
-from eventbus import accepting
-from eventbus.accepting import Acceptor
 from eventbus.log import open_log
 from eventbus.problems import Unavailable
+from eventbus.server import door as accepting
+from eventbus.server.door import Acceptor
 
 Connect = Callable[[], Awaitable[tuple[StreamReader, StreamWriter]]]
 

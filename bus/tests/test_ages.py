@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from eventbus.ages import EVEN, FINENESS, MOST_MARKS, Ages
+from eventbus.log.ages import EVEN, FINENESS, MOST_MARKS, Ages
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 WEEK = 7 * DAY

@@ -27,7 +27,7 @@ def locked(path: Path) -> Iterator[None]:
 async def test_when_commits_do_not_keep_up_more_is_refused_before_the_memory_is_full(
     start: StartBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eventbus.budget.MAX_HELD", 10_000)
+    monkeypatch.setattr("eventbus.limits.request_bytes.MAX_HELD", 10_000)
     bus = await start(open_log(f"sqlite:{tmp_path}/events.db"))
     kilobyte = {"name": "hi", "data": "x" * 1000}
 
@@ -61,7 +61,7 @@ async def test_when_commits_do_not_keep_up_more_is_refused_before_the_memory_is_
 async def test_a_log_that_another_program_locks_for_long_refuses_all_that_waits_at_once(
     start: StartBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eventbus.log.opening.BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("eventbus.log.sqlite.opening.BUSY_SECONDS", 0.1)
     bus = await start(open_log(f"sqlite:{tmp_path}/events.db"))
 
     with locked(tmp_path / "events.db"):
@@ -99,8 +99,8 @@ async def test_no_more_than_so_many_may_be_connected(start: StartBus) -> None:
 async def test_what_could_not_be_stored_does_not_count_as_waiting_any_more(
     start: StartBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eventbus.log.opening.BUSY_SECONDS", 0.1)
-    monkeypatch.setattr("eventbus.budget.MAX_HELD", 1500)  # room for one of about 1,050 bytes
+    monkeypatch.setattr("eventbus.log.sqlite.opening.BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("eventbus.limits.request_bytes.MAX_HELD", 1500)  # room for one of about 1,050 bytes
     bus = await start(open_log(f"sqlite:{tmp_path}/events.db"))
     kilobyte = {"name": "hi", "data": "x" * 1000}
     with locked(tmp_path / "events.db"):

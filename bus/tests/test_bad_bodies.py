@@ -14,8 +14,8 @@ from typing import cast
 import pytest
 from aiohttp import web
 from bus_under_test import ORIGIN, PATIENCE, Answer, Bus, StartBus
-from eventbus.budget import Budget
-from eventbus.incoming import read_body
+from eventbus.edges.requests import read_body
+from eventbus.limits.request_bytes import Budget
 from eventbus.log import open_log
 from eventbus.problems import NotJson
 
@@ -142,7 +142,7 @@ async def test_what_is_not_even_http(bus: Bus, request_without_its_end: bytes) -
 
 @pytest.mark.parametrize("more", [b"", b"1\r\n"], ids=["nothing", "part of it"])
 async def test_a_body_that_does_not_come_to_its_end(bus: Bus, monkeypatch: pytest.MonkeyPatch, more: bytes) -> None:
-    monkeypatch.setattr("eventbus.incoming.BODY_TIMEOUT", 0.2)
+    monkeypatch.setattr("eventbus.edges.requests.BODY_TIMEOUT", 0.2)
     reader, writer = await asyncio.open_connection(*bus.address)
     writer.write(HEAD + b"Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n")
     assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"  # so the bus reads the body now
@@ -162,7 +162,7 @@ async def test_a_body_that_does_not_come_to_its_end(bus: Bus, monkeypatch: pytes
 async def test_a_request_whose_head_comes_drop_by_drop_is_cut_off(
     start: StartBus, monkeypatch: pytest.MonkeyPatch, begin: bytes
 ) -> None:
-    monkeypatch.setattr("eventbus.serving.KEEP_ALIVE", 0.3)
+    monkeypatch.setattr("eventbus.server.running.KEEP_ALIVE", 0.3)
     bus = await start(open_log("memory:"))
     reader, writer = await asyncio.open_connection(*bus.address)
     writer.write(begin + b"POST / HTTP/1.1\r\nX-Slow: ")

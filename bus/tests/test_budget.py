@@ -11,8 +11,8 @@ from ipaddress import ip_network
 
 import pytest
 from bus_under_test import ORIGIN, PATIENCE, Answer, Bus, StartBus
-from eventbus.budget import Budget
 from eventbus.config import Settings
+from eventbus.limits.request_bytes import Budget
 from eventbus.log import open_log
 from eventbus.problems import Unavailable
 
@@ -84,7 +84,7 @@ def test_a_host_has_its_share_and_leaves_the_rest_to_others() -> None:
 
 
 def test_small_requests_pass_beside_large_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eventbus.budget.SMALL", 10)
+    monkeypatch.setattr("eventbus.limits.request_bytes.SMALL", 10)
     budget = Budget(100)
 
     with held(budget, 5, 40, host="a"), held(budget, 30, host="b"):
@@ -119,8 +119,10 @@ def test_a_host_keeps_its_count_while_thousands_of_others_come() -> None:
 
 @pytest.fixture
 async def bus(start: StartBus, monkeypatch: pytest.MonkeyPatch) -> Bus:
-    monkeypatch.setattr("eventbus.budget.MAX_HELD", 20_000)  # a host that shows no service's token has an eighth
-    monkeypatch.setattr("eventbus.incoming.COUNTED_AT_ONCE", 1)
+    monkeypatch.setattr(
+        "eventbus.limits.request_bytes.MAX_HELD", 20_000
+    )  # a host that shows no service's token has an eighth
+    monkeypatch.setattr("eventbus.edges.requests.COUNTED_AT_ONCE", 1)
     proxies = (ip_network("127.0.0.1"),)
     return await start(open_log("memory:"), Settings(max_body=1_000, client_rate=0, trusted_proxies=proxies))
 

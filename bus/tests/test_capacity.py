@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 from bus_under_test import PATIENCE, BusProcess, StartProcess
-from eventbus.capacity import Capacity, capacity_of
+from eventbus.limits.open_files import Capacity, capacity_of
 from eventbus.problems import Unavailable
 
 

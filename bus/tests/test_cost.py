@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 from bus_under_test import ORIGIN, PATIENCE, Bus, BusProcess, StartBus, StartProcess
-from eventbus import http_protocol, incoming
+from eventbus.edges import requests as incoming
 from eventbus.log import open_log
+from eventbus.server import http_protocol
 
 MiB = 1024 * 1024
 CHUNKED = b"POST / HTTP/1.1\r\nHost: localhost\r\nAuthorization: the-service\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from aiohttp import WSServerHandshakeError
 from bus_under_test import PATIENCE, Bus, Socket, StartBus, StartProcess
-from eventbus.admission import CONNECTIONS_OF_A_CLIENT
 from eventbus.config import Settings
+from eventbus.edges.admission import CONNECTIONS_OF_A_CLIENT
+from eventbus.limits.websockets import Seat, Seats
 from eventbus.log import open_log
 from eventbus.log.memory import MemoryLog
 from eventbus.problems import Unavailable
-from eventbus.seats import Seat, Seats
 from machine import untested
 
 
@@ -134,7 +134,7 @@ async def test_services_do_not_use_up_what_strangers_may_have(start: StartBus) -
 async def test_a_host_with_too_many_connections_is_refused_whatever_it_says_of_itself(
     start: StartBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eventbus.seats.AT_LEAST", 2)
+    monkeypatch.setattr("eventbus.limits.websockets.AT_LEAST", 2)
     bus = await start(open_log("memory:"), Settings(max_connections=20))
 
     async with bus.client(), bus.client():

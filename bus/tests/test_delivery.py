@@ -9,9 +9,9 @@ import socket
 import pytest
 from bus_under_test import PATIENCE, Bus, StartBus
 from eventbus.config import Settings
+from eventbus.edges.websocket import Connection
 from eventbus.log import Log, open_log
 from eventbus.subscription import BITE
-from eventbus.websocket import Connection
 from websockets.asyncio.client import connect
 
 

@@ -217,7 +217,7 @@ async def test_events_leave_a_reserve_and_letting_them_go_gives_their_room_to_ot
     def statvfs(_path: Path) -> SimpleNamespace:
         return SimpleNamespace(f_frsize=1, f_blocks=size, f_bavail=size - used())
 
-    monkeypatch.setattr("eventbus.log.room.os.statvfs", statvfs)
+    monkeypatch.setattr("eventbus.log.sqlite.disk_reserve.os.statvfs", statvfs)
     log = SqliteLog(str(tmp_path / "events.db"))
     large = Draft(name="hi", data=msgspec.Raw(b'"%b"' % (b"x" * 250_000)))
 
@@ -250,7 +250,7 @@ async def test_a_disk_that_does_not_say_how_large_it_is_or_is_tiny_takes_events(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blocks: int, free: int
 ) -> None:
     disk = SimpleNamespace(f_frsize=1, f_blocks=blocks, f_bavail=free)
-    monkeypatch.setattr("eventbus.log.room.os.statvfs", lambda _: disk)
+    monkeypatch.setattr("eventbus.log.sqlite.disk_reserve.os.statvfs", lambda _: disk)
     log = SqliteLog(str(tmp_path / "events.db"))
 
     await log.append([(Draft(name="hi", data=msgspec.Raw(b'"%b"' % (b"x" * 250_000))), ANNA)])
@@ -262,7 +262,7 @@ async def test_a_disk_that_does_not_say_how_large_it_is_or_is_tiny_takes_events(
 
 async def test_identities_leave_half_of_the_reserve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "eventbus.log.room.os.statvfs",
+        "eventbus.log.sqlite.disk_reserve.os.statvfs",
         lambda _: SimpleNamespace(f_frsize=1, f_blocks=24 * 1024 * 1024, f_bavail=1_500_000),
     )
     log = SqliteLog(str(tmp_path / "events.db"))
@@ -313,8 +313,8 @@ async def test_after_a_failed_sync_nothing_is_acknowledged_until_the_log_is_open
         def fails(_db: sqlite3.Connection) -> int:
             raise failed_sync()
 
-        monkeypatch.setattr("eventbus.log.checkpoints.checkpoint", fails)
-        monkeypatch.setattr("eventbus.log.checkpoints.EVERY", 1)
+        monkeypatch.setattr("eventbus.log.sqlite.checkpoints.checkpoint", fails)
+        monkeypatch.setattr("eventbus.log.sqlite.checkpoints.EVERY", 1)
         await log.append([(two, ANNA)])
         assert log._checkpoints._running
         await log._checkpoints._running

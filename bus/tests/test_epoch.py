@@ -14,9 +14,9 @@ import pytest
 from bus_under_test import BusProcess, StartProcess
 from eventbus.event import Draft
 from eventbus.log import Publisher
-from eventbus.log.birth import born
 from eventbus.log.sqlite import SqliteLog
-from eventbus.log.witness import Sighting, Witness, doubt
+from eventbus.log.sqlite.birth import born
+from eventbus.log.sqlite.witness import Sighting, Witness, doubt
 
 ANNA = Publisher(source="client", scope="client-anna")
 SERVICE = {"action": "authenticate", "credentials": "the-service"}

@@ -14,9 +14,9 @@ from bus_under_test import ORIGIN, Bus, StartBus, free_port
 from eventbus.__main__ import _serve
 from eventbus.config import Settings
 from eventbus.hub import Hub
-from eventbus.log import open_log, tail
+from eventbus.log import open_log
 from eventbus.log.memory import MemoryLog
-from eventbus.log.sqlite import SqliteLog
+from eventbus.log.sqlite import SqliteLog, tail
 
 
 async def test_a_log_that_cannot_be_written_takes_nothing_until_it_can(start: StartBus, tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ async def test_one_that_hangs_up_before_it_is_answered_is_ordinary_life(
         raise ConnectionResetError
 
     with monkeypatch.context() as patch, suppress(ClientError):
-        patch.setattr("eventbus.websocket.upgrade", hung_up)
+        patch.setattr("eventbus.edges.websocket.upgrade", hung_up)
         await bus.request("GET", "/ws")
 
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
@@ -100,7 +100,7 @@ async def test_an_event_is_stored_once_although_a_defect_comes_after_the_append(
         raise ZeroDivisionError("a secret detail")
 
     with monkeypatch.context() as patch:
-        patch.setattr("eventbus.http_api._receipt", fail)
+        patch.setattr("eventbus.edges.http_api._receipt", fail)
         answer = await bus.request("POST", path, data=body, headers={"Authorization": "the-service"})
 
     assert (answer.status, answer.json["title"]) == (500, "Internal Server Error")

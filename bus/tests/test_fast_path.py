@@ -17,14 +17,14 @@ from aiohttp import web
 from bus_under_test import ORIGIN, PATIENCE, Bus, StartBus, StartProcess
 from eventbus.app import FAST_PATH, create_app, protocol_of
 from eventbus.config import Settings
-from eventbus.fast_path import MAX_HEADS, READ_AHEAD, _PlainRequests
-from eventbus.http_api import HttpApi
+from eventbus.edges.http_api import HttpApi
 from eventbus.log import Log, open_log
 from eventbus.log.memory import MemoryLog
 from eventbus.patterns import Patterns
 from eventbus.routing import Service
+from eventbus.server.plain_requests import MAX_HEADS, READ_AHEAD, _PlainRequests
+from eventbus.server.running import create_runner, serve
 from eventbus.services import Services
-from eventbus.serving import create_runner, serve
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -305,7 +305,7 @@ def short_cut(monkeypatch: pytest.MonkeyPatch) -> list[_PlainRequests]:
             super().connection_made(transport)
             known.append(self)
 
-    monkeypatch.setattr("eventbus.fast_path._PlainRequests", Known)
+    monkeypatch.setattr("eventbus.server.plain_requests._PlainRequests", Known)
     return known
 
 
@@ -371,7 +371,7 @@ async def test_who_never_reads_its_answers_is_not_read_any_more(bus: Bus, short_
 async def test_a_connection_that_is_idle_is_closed_and_one_in_use_is_not(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eventbus.fast_path.KEEP_ALIVE", 0.3)
+    monkeypatch.setattr("eventbus.server.plain_requests.KEEP_ALIVE", 0.3)
     reader, writer = await asyncio.open_connection(*bus.address)
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -470,7 +470,7 @@ async def test_who_sends_other_requests_without_end_and_never_reads_is_not_read_
 async def test_one_that_is_idle_and_has_not_read_its_answers_goes_too(
     bus: Bus, monkeypatch: pytest.MonkeyPatch, short_cut: list[_PlainRequests]
 ) -> None:
-    monkeypatch.setattr("eventbus.fast_path.KEEP_ALIVE", 0.5)
+    monkeypatch.setattr("eventbus.server.plain_requests.KEEP_ALIVE", 0.5)
     loop, raw = asyncio.get_running_loop(), await reads_little(bus)
     await loop.sock_sendall(raw, PLAIN[0])
     async with asyncio.timeout(PATIENCE * 3):

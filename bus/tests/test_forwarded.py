@@ -7,7 +7,7 @@ from ipaddress import ip_network
 import pytest
 from bus_under_test import StartBus
 from eventbus.config import Settings
-from eventbus.forwarded import places_of, sending_host
+from eventbus.limits.hosts import places_of, sending_host
 from eventbus.log import open_log
 
 PROXIES = (ip_network("10.0.0.0/8"), ip_network("::1"))

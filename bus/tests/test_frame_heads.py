@@ -6,7 +6,7 @@ import math
 import struct
 
 import pytest
-from eventbus.frame_heads import FrameHeads
+from eventbus.server.frame_heads import FrameHeads
 from hypothesis import given
 from hypothesis import strategies as st
 

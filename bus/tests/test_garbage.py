@@ -10,9 +10,10 @@ from weakref import WeakSet, ref
 import pytest
 from aiohttp import web
 from bus_under_test import Bus
-from eventbus import garbage, websocket
-from eventbus.garbage import Garbage
-from eventbus.upgrade import WebSocketProtocol
+from eventbus.edges import websocket
+from eventbus.server import garbage
+from eventbus.server.garbage import Garbage
+from eventbus.server.upgrade import WebSocketProtocol
 
 
 @pytest.mark.parametrize(("living", "ended"), [(0, 250), (999, 250), (5000, 1250)])

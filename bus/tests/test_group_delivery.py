@@ -16,8 +16,8 @@ import pytest
 from bus_under_test import PATIENCE, Bus, Socket, StartBus, StartProcess, payloads
 from eventbus.config import Settings
 from eventbus.event import Draft, Event
-from eventbus.group_delivery import GroupDelivery, Groups
-from eventbus.groups import Group
+from eventbus.groups.delivery import GroupDelivery, Groups
+from eventbus.groups.rules import Group
 from eventbus.log import GroupKey, Log, Publisher
 from eventbus.log.memory import MemoryLog
 from eventbus.patterns import EVERYTHING
@@ -445,7 +445,7 @@ class TestGroupsWithoutMembers:
 async def test_as_many_open_events_as_there_may_be_come_again_when_their_member_dies(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eventbus.groups.MAX_PENDING", 5)
+    monkeypatch.setattr("eventbus.groups.rules.MAX_PENDING", 5)
     async with member(bus, prefetch=20) as first:
         await publish_jobs(bus, 7)
         assert len(await hear_jobs(first, 5)) == 5

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 from bus_under_test import PATIENCE, payloads
 from eventbus.event import Draft
-from eventbus.group_delivery import DEAD_LETTER, Groups
-from eventbus.groups import Place
+from eventbus.groups.delivery import DEAD_LETTER, Groups
+from eventbus.groups.rules import Place
 from eventbus.log import GroupKey, Log, Publisher
 from eventbus.patterns import Patterns
 from eventbus.problems import Unavailable

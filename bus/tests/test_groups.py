@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from eventbus.attempts import SUSPECT_AFTER, Member
-from eventbus.groups import MAX_PENDING, Group, Place
+from eventbus.groups.attempts import SUSPECT_AFTER, Member
+from eventbus.groups.rules import MAX_PENDING, Group, Place
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -21,7 +21,7 @@ VOID = 1
 @pytest.fixture(autouse=True, scope="module")
 def the_queue_is_made_anew_often() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("eventbus.waiting.MAX_VOID", VOID)
+        patch.setattr("eventbus.groups.waiting.MAX_VOID", VOID)
         yield
 
 

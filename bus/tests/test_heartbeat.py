@@ -11,7 +11,7 @@ import pytest
 from aiohttp import WSMsgType
 from bus_under_test import PATIENCE, Bus, StartBus
 from eventbus.config import Settings
-from eventbus.heartbeat import MISSED_BEATS, Pulse
+from eventbus.edges.heartbeat import MISSED_BEATS, Pulse
 from eventbus.log.memory import MemoryLog
 from eventbus.outlet import SocketOutlet
 

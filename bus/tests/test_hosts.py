@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from bus_under_test import KEY, ORIGIN, Bus, StartBus
 from eventbus.config import Settings
-from eventbus.hosts import Hosts
+from eventbus.edges.own_hosts import Hosts
 from eventbus.log import open_log
 from eventbus.problems import NotAllowed
 from hypothesis import given

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 from bus_under_test import free_port
-from eventbus import port_holder
 from eventbus.config import ConfigError
-from eventbus.listening import listen
+from eventbus.server import port_holder
+from eventbus.server.listening import listen
 
 
 @pytest.fixture

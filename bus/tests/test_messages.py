@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from eventbus.messages import (
+from eventbus.edges.messages import (
     Ack,
     Authenticate,
     BadCommand,

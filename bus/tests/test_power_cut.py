@@ -24,7 +24,7 @@ EACH = 8
 @pytest.fixture(autouse=True)
 def an_image_is_no_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk after a power cut holds the same files; ours are made anew."""
-    monkeypatch.setattr("eventbus.log.opening.born", lambda _path: 0)
+    monkeypatch.setattr("eventbus.log.sqlite.opening.born", lambda _path: 0)
 
 
 @pytest.fixture

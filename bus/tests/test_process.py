@@ -302,7 +302,8 @@ async def test_a_log_that_another_program_holds_does_not_keep_it_from_ending_in_
 HANGING_READS = """
 import sys, time
 from eventbus.__main__ import main
-from eventbus.log import sqlite, tail
+from eventbus.log import sqlite
+from eventbus.log.sqlite import tail
 tail.MAX_EVENTS = 0  # what would be in memory is read, too
 sqlite._select = lambda *_: print("reading", flush=True) or time.sleep(60)
 del sys.argv[1:]  # what starts the bus otherwise

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import pytest
 from bus_under_test import ORIGIN, Bus, StartBus
 from eventbus.config import Settings
+from eventbus.limits.publish_rate import ClientRate, Kept
 from eventbus.log import Appended, Entry, open_log
 from eventbus.log.memory import MemoryLog
 from eventbus.problems import TooFast, Unavailable
-from eventbus.rate import ClientRate, Kept
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -118,7 +118,7 @@ def test_without_a_limit_everything_passes() -> None:
 
 
 def test_what_is_remembered_is_bounded_by_what_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eventbus.rate._REMEMBERED", 10)
+    monkeypatch.setattr("eventbus.limits.publish_rate._REMEMBERED", 10)
     clock = Clock()
     rate = ClientRate(1, clock=clock)
 

@@ -6,7 +6,7 @@ import os
 import signal
 from pathlib import Path
 
-import eventbus.runner
+import eventbus.server.runner
 import eventbus_client.runner
 import pytest
 from bus_under_test import StartProcess

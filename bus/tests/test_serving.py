@@ -9,7 +9,7 @@ from typing import Any
 
 from bus_under_test import PATIENCE
 from eventbus.config import Settings
-from eventbus.serving import serve, stop_listening
+from eventbus.server.running import serve, stop_listening
 
 
 class Parting(asyncio.Protocol):

@@ -11,7 +11,7 @@ from bus_under_test import PATIENCE
 
 BUSY = """
 import asyncio, logging
-from eventbus.stopping import stop_signal
+from eventbus.server.stopping import stop_signal
 
 async def run():
     stop_signal()

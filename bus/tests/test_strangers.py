@@ -7,9 +7,9 @@ import asyncio
 import pytest
 from bus_under_test import HANDSHAKE, KEY, PATIENCE, Bus, StartBus
 from eventbus.config import Settings
+from eventbus.limits.frame_rate import OBEYED_AT_ONCE, Stranger, Strangers
 from eventbus.log import open_log
 from eventbus.problems import TooFast
-from eventbus.strangers import OBEYED_AT_ONCE, Stranger, Strangers
 from hypothesis import given
 from hypothesis import strategies as st
 

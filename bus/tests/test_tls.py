@@ -19,11 +19,11 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, ClientTimeout, TCPConnector
 from bus_under_test import HANDSHAKE, KEY, PATIENCE, Bus, BusProcess, StartBus, StartProcess
-from eventbus.accepting import _Connection
 from eventbus.config import Settings
+from eventbus.edges.websocket import Connection
 from eventbus.log import open_log
-from eventbus.tls import open_tls
-from eventbus.websocket import Connection
+from eventbus.server.door import _Connection
+from eventbus.server.tls import open_tls
 from trust import need_openssl
 from websockets.asyncio.client import connect
 
@@ -429,7 +429,7 @@ async def test_one_that_stops_reading_costs_nothing_and_misses_nothing(
 async def test_one_that_does_not_shake_hands_is_cut_off(
     start: StartBus, certificates: Path, trust: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eventbus.serving.FIRST_WORD", 0.2)
+    monkeypatch.setattr("eventbus.server.running.FIRST_WORD", 0.2)
     bus = await start(open_log("memory:"), tls=open_tls(Settings.from_env(settings(certificates))))
     reader, writer = await asyncio.open_connection(*bus.address)
 
@@ -454,8 +454,8 @@ async def test_one_that_is_refused_and_does_not_hang_up_is_cut_off(
             super().connection_lost(exc)
             gone.put_nowait(self)
 
-    monkeypatch.setattr("eventbus.serving.share_of_a_host", lambda _: 1)  # so that there may be two
-    monkeypatch.setattr("eventbus.accepting._Connection", Known)
+    monkeypatch.setattr("eventbus.server.running.share_of_a_host", lambda _: 1)  # so that there may be two
+    monkeypatch.setattr("eventbus.server.door._Connection", Known)
     bus = await start(open_log("memory:"), tls=open_tls(Settings.from_env(settings(certificates))))
     silent = [await handshake_and_fall_silent(bus, trust) for _ in range(3)]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from eventbus import turns
-from eventbus.turns import Turns
+from eventbus.limits import turns
+from eventbus.limits.turns import Turns
 
 
 async def test_hosts_have_their_turns_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,13 +11,13 @@ import pytest
 import websockets
 from aiohttp import WSMsgType, WSServerHandshakeError, web
 from bus_under_test import HANDSHAKE, KEY, ORIGIN, PATIENCE, Bus, Socket, StartBus
-from eventbus import websocket
 from eventbus.config import Settings
+from eventbus.edges import websocket
+from eventbus.edges.websocket import Connection
 from eventbus.identities import Identities, address_of
 from eventbus.log import Log, open_log
 from eventbus.log.memory import MemoryLog
 from eventbus.problems import Unavailable
-from eventbus.websocket import Connection
 
 IDENTIFY = {"action": "identify"}
 AUTHENTICATE = {"action": "authenticate", "credentials": "the-service"}

@@ -6,9 +6,9 @@ import json
 import re
 
 from documents import ROOT, blocks
+from eventbus.edges.messages import COMMANDS
 from eventbus.event import Draft, logged
 from eventbus.frames import Close
-from eventbus.messages import COMMANDS
 from eventbus.problems import Problem
 
 PAGE = ROOT / "docs" / "protocol.md"

@@ -1,0 +1,1 @@
+"""All that speaks HTTP or WebSocket to the outside."""

@@ -1,0 +1,1 @@
+"""The instances of a service that share its events (a consumer group)."""

@@ -1,0 +1,133 @@
+"""Room on the disk: no more events are taken while a reserve is still free, so that old ones can always be let go.
+
+That needs room itself: SQLite writes each page that changes to its write-ahead log first. The room that it gives back
+is inside the database file, which never shrinks. Acks, groups' places and identities may use the reserve, too.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import sys
+import time
+from pathlib import Path
+
+from ...problems import Unavailable
+
+logger = logging.getLogger("eventbus")
+
+LEAST = 4 * 1024 * 1024
+MOST = 64 * 1024 * 1024
+PART, MOST_PART = 16, 4
+"""A reserve is this part of the disk, but no less and no more than these bytes, and no more than a quarter."""
+
+LOOK_EVERY = 1.0
+"""Seconds after which the disk is looked at again, as others write to it, too."""
+
+_NEARLY_FULL = (
+    "the disk is nearly full, and the rest is kept for letting old events go; make room, or wait until some are gone"
+)
+_ATTEMPTS, _PAUSE = 20, 0.01  # seconds
+_COMMIT = 64 * 1024  # bytes that a commit writes beside the events
+
+
+class Room:
+    """What may be written to a log, in the thread that writes.
+
+    Args:
+        file: The database.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._write_ahead = Path(f"{file}-wal")
+        self._looked = -LOOK_EVERY
+        self._free = self._reserve = 0  # bytes that the disk has, but for those that were committed already
+        self._ahead = 0  # bytes of the write-ahead log, which may begin anew
+        self._unused = 0  # bytes in the database file
+        self._tight = False
+
+    def take(self, db: sqlite3.Connection, size: int) -> None:
+        """Make sure that events of so many bytes find room beside the reserve, and count them.
+
+        Args:
+            db: A connection that has no transaction open.
+            size: Bytes.
+
+        Raises:
+            Unavailable: They do not.
+        """
+        self._look_rarely(db)
+        written = size + size // 8 + _COMMIT
+        if not self._has(written):
+            self._make_room(db)
+        if not self._has(written):
+            self._say(tight=True)
+            raise Unavailable(_NEARLY_FULL)
+        self._free -= written + self._growth(written)
+        self._ahead += written
+        self._unused = max(0, self._unused - written)
+        self._say(tight=False)
+
+    def take_of_reserve(self) -> None:
+        """Make sure that something small finds room, and half of the reserve stays.
+
+        Raises:
+            Unavailable: It does not.
+        """
+        if not self._has(_COMMIT, part=0.5):
+            raise Unavailable(_NEARLY_FULL)
+
+    def tidy(self, db: sqlite3.Connection) -> None:
+        """Have the write-ahead log begin anew where it has taken some of the reserve."""
+        self._look_rarely(db)
+        if self._free < self._reserve * 3 / 4 and self._ahead > self._reserve / 8:
+            self._make_room(db)
+
+    def _has(self, written: int, *, part: float = 1.0) -> bool:
+        """Does that leave a part of the reserve? The write-ahead log may take half of it: it gives that back."""
+        free, reserve = self._free - self._growth(written), self._reserve * part
+        return free + self._ahead >= reserve and free - written >= reserve / 2
+
+    def _growth(self, written: int) -> int:
+        """Tell by how much the database grows by that, later."""
+        return max(0, written - self._unused)
+
+    def _look_rarely(self, db: sqlite3.Connection) -> None:
+        if time.monotonic() - self._looked >= LOOK_EVERY:
+            self._look(db)
+
+    def _look(self, db: sqlite3.Connection) -> None:
+        disk = os.statvfs(self._file)
+        (size,), (pages,), (unused,) = (
+            db.execute(f"PRAGMA {what}").fetchone() for what in ("page_size", "page_count", "freelist_count")
+        )
+        will_grow = pages * size - self._file.stat().st_size  # by what stands in the write-ahead log only
+        total, free = disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize
+        self._free = free - max(0, will_grow) if total else sys.maxsize  # some file systems do not say
+        self._ahead = self._write_ahead.stat().st_size if self._write_ahead.exists() else 0
+        self._unused = unused * size
+        self._reserve = min(max(total // PART, LEAST), MOST, total // MOST_PART)
+        self._looked = time.monotonic()
+
+    def _make_room(self, db: sqlite3.Connection) -> None:
+        try:
+            for _ in range(_ATTEMPTS):
+                (busy, *_) = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                if not busy:
+                    break
+                time.sleep(_PAUSE)  # the thread that makes checkpoints is at it
+        except sqlite3.OperationalError as error:  # somebody else has filled the disk
+            raise Unavailable(f"the log cannot be written: {error}") from error
+        self._look(db)
+
+    def _say(self, *, tight: bool) -> None:
+        if tight and not self._tight:
+            kept = self._reserve // 1024 // 1024
+            logger.error(
+                "the disk is nearly full: no more events, as its last %d MiB are for letting old ones go", kept
+            )
+        elif self._tight and not tight:
+            logger.info("the disk has room again")
+        self._tight = tight

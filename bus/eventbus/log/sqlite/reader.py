@@ -1,0 +1,42 @@
+"""Asking the database, in a thread of its own: the event loop never waits for the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from ...problems import Unavailable
+
+T = TypeVar("T")
+
+
+class Reader:
+    """Asks a database one query after the other.
+
+    Args:
+        db: A connection that nobody else uses.
+        name: The thread's.
+    """
+
+    def __init__(self, db: sqlite3.Connection, name: str) -> None:
+        self._db = db
+        self._thread = ThreadPoolExecutor(1, name)
+
+    async def ask(self, query: Callable[..., T], *args: object) -> T:
+        """Return what `query` finds, which gets the connection and `args`.
+
+        Raises:
+            Unavailable: The database cannot be read.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._thread, query, self._db, *args)
+        except sqlite3.Error as error:
+            raise Unavailable(f"the log cannot be read: {error}") from error
+
+    async def close(self) -> None:
+        """Finish what waits."""
+        await asyncio.to_thread(self._thread.shutdown)  # the disk may be long in answering

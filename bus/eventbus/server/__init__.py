@@ -1,0 +1,1 @@
+"""What is below HTTP: sockets, TLS, processes, and the short cut."""

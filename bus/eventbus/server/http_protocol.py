@@ -1,0 +1,183 @@
+"""aiohttp's side of a connection, bounded in what it costs: bytes are parsed by turns, and what is broken only once.
+
+What breaks HTTP is answered as every refusal is, and costs nothing that came before it on the same connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import EMPTY_PAYLOAD, StreamReader, web
+from aiohttp.http import RawRequestMessage
+from aiohttp.http_websocket import WebSocketReader
+
+from ..limits.hosts import sending_host
+from ..limits.turns import Turns
+from ..problems import OF_ALL_ANSWERS, HeadTooLarge, problem_json, raw_refusal
+from .door import heard
+
+PIECE = 4 * 1024
+"""Bytes that are parsed in one turn: no more than 700 chunks of a body are in them."""
+
+LINGERING = 1.0
+"""Seconds for which what comes after a refusal is passed over: to hang up at once would take the answer away."""
+
+MOST_SAID = 200
+"""Characters of what the parser says, which may repeat what came."""
+
+EMPTY_LINE = b"\r\n\r\n"  # with the end of the line before it
+
+MAX_HEAD = 32 * 1024
+"""Bytes that a request's head may have; aiohttp bounds a line of it, and how many there are: to 1 MiB in all."""
+
+
+class HttpProtocol(web.RequestHandler):
+    """Parses what comes piece by piece, when it is its host's turn.
+
+    Args:
+        server: Whose app answers.
+        turns: Of all connections.
+        options: aiohttp's.
+    """
+
+    def __init__(self, server: web.Server, turns: Turns, **options: Any) -> None:
+        super().__init__(server, loop=asyncio.get_running_loop(), **options)
+        self._turns = turns
+        self._host = ""
+        self._unparsed = b""
+        self._body: StreamReader = EMPTY_PAYLOAD  # of the last request, which may be coming
+        self._head = 0  # bytes of a head that is coming
+        self._end_of_head = b""  # the last of them: its empty line may come in two pieces
+        self._body_left = 0  # bytes of a body of known length that are still to come
+        self._has_turn = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:  # noqa: D102 - asyncio's
+        peer = transport.get_extra_info("peername")
+        self._host = sending_host(peer[0] if peer else "", (), trusted=())
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Keep what has come for the next turn. aiohttp itself passes nothing, to have its parser go on."""
+        if self._close or self._force_close:
+            return
+        if not data:
+            self._parse(data)
+        elif self._payload_parser is not None:  # the connection is a WebSocket's
+            super().data_received(data)
+        else:
+            self._unparsed += data
+            if len(self._unparsed) > PIECE:
+                super()._pause_transport_reading()
+            self._wait_for_turn()
+
+    def connection_lost(self, exc: BaseException | None) -> None:  # noqa: D102
+        self._unparsed = b""
+        self._end_body(exc or ConnectionResetError("the other side hung up"))
+        super().connection_lost(exc)
+
+    def set_parser(self, parser: WebSocketReader, *args: Any) -> None:
+        """Leave the connection to a WebSocket's reader, with what waits for its turn."""
+        super().set_parser(parser, *args)
+        unparsed, self._unparsed = self._unparsed, b""
+        super().data_received(unparsed)
+        super()._resume_transport_reading()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what is no HTTP as a problem, too; aiohttp's own answer would be plain text."""
+        super().handle_error(request, status, exc, message)
+        kind = HTTPStatus(status)
+        said, *_ = (message or kind.description).strip().splitlines()
+        body = problem_json(status=kind, title=kind.phrase, detail=f"this is no HTTP (RFC 9112): {said[:MOST_SAID]}")
+        headers = {"Content-Type": "application/problem+json", **OF_ALL_ANSWERS}
+        answer = web.Response(status=status, body=body, headers=headers)
+        answer.force_close()
+        return answer
+
+    def hear_no_more(self) -> None:
+        """Pass over all that comes from now on; the connection ends soon after the answer to its request."""
+        self._unparsed = b""
+        self._lingering_time = LINGERING
+        self.close()
+
+    def _resume_transport_reading(self) -> None:
+        if self._unparsed:
+            self._wait_for_turn()
+        else:
+            super()._resume_transport_reading()
+
+    def _wait_for_turn(self) -> None:
+        if not self._has_turn:
+            self._has_turn = True
+            self._turns.wait(self._host, self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._has_turn = False
+        if self._reading_paused or self._buffer_paused or self.transport is None:
+            return  # what is parsed waits to be read: aiohttp says when it is to go on
+        size = self._size_of_piece()
+        piece, self._unparsed = self._unparsed[:size], self._unparsed[size:]
+        if piece:
+            self._parse(piece)
+        if not self._reading_paused and not self._buffer_paused:
+            self._resume_transport_reading()
+
+    def _size_of_piece(self) -> int:
+        """Tell how much to parse now: not beyond a head, or a body of known length.
+
+        Where what comes behind a good request is broken, aiohttp would drop both if it got them together.
+        """
+        if self._body_left:
+            return min(self._body_left, PIECE)
+        if not self._body.is_eof():
+            return PIECE
+        end = (self._end_of_head + self._unparsed[:PIECE]).find(EMPTY_LINE)
+        return PIECE if end < 0 else end + len(EMPTY_LINE) - len(self._end_of_head)
+
+    def _parse(self, data: bytes) -> None:
+        """Have aiohttp parse bytes. Its parser would fail again with each call, and queue one more refusal."""
+        if self._is_broken():
+            return
+        came = self._request_count
+        super().data_received(data)
+        if self._is_broken():
+            self._end_body(web.RequestPayloadError("this is no chunk (RFC 9112, 7.1)"))
+        elif self._request_count > came:
+            self._begin_body()
+        elif self._body_left:
+            self._body_left -= len(data)
+        elif self._body.is_eof() and not self._upgraded:  # what comes behind a handshake is no head
+            self._end_of_head = (self._end_of_head + data)[1 - len(EMPTY_LINE) :]
+            self._count_head(len(data))
+        if self._request_count and self._body.is_eof() and self.transport:
+            heard(self.transport)
+
+    def _begin_body(self) -> None:
+        message, self._body = self._messages[-1]
+        self._head, self._end_of_head = 0, b""
+        if isinstance(message, RawRequestMessage):
+            self._body_left = int(message.headers.get("Content-Length", 0))
+
+    def _count_head(self, size: int) -> None:
+        self._head += size
+        if self._head > MAX_HEAD and self.transport:
+            problem = HeadTooLarge(f"the head of the request has more than {MAX_HEAD} bytes, which is the limit")
+            if not self._current_request:
+                self.transport.write(raw_refusal(problem, b"Connection: close\r\n"))
+            self.hear_no_more()
+            self._loop.call_later(LINGERING, self.force_close)
+
+    def _is_broken(self) -> bool:
+        return bool(self._messages) and not isinstance(self._messages[-1][0], RawRequestMessage)
+
+    def _end_body(self, error: BaseException) -> None:
+        """Tell the reader of a body, if one is coming, that no more of it will."""
+        if not self._body.is_eof():
+            self._body.set_exception(error)

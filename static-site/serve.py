@@ -15,7 +15,8 @@ import eventbus  # noqa: F401 - before aiohttp: see its key_log
 
 # isort: split
 from aiohttp import web
-from eventbus.config import WILDCARD_HOSTS, ConfigError, Settings, origin
+from eventbus.config import WILDCARD_HOSTS, Settings
+from eventbus.environment import ConfigError, origin
 from eventbus.server.command_line import read_command_line
 from eventbus.server.listening import listen
 from eventbus.server.runner import end_with

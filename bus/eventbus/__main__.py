@@ -10,7 +10,8 @@ import sys
 from aiohttp import web
 
 from .app import TASKS, create_app, protocol_of
-from .config import WILDCARD_HOSTS, ConfigError, Settings, origin
+from .config import WILDCARD_HOSTS, Settings
+from .environment import ConfigError, origin
 from .log import open_log
 from .server.command_line import read_command_line
 from .server.garbage import look_rarely

@@ -23,7 +23,7 @@ from .identities import Identities
 from .limits.publish_rate import ClientRate
 from .log import Log
 from .log.retention import Retention
-from .problems import Unavailable
+from .problems import LogUnavailable
 from .publishing import Publishing
 from .server.plain_requests import FAST_PATH, FastPath
 from .server.running import http_protocols
@@ -68,7 +68,7 @@ def create_app(*, log: Log, services: Services | None = None, settings: Settings
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-        with suppress(Unavailable):  # then a little is delivered again
+        with suppress(LogUnavailable):  # then a little is delivered again
             await groups.keep_places()
             await retention.keep_ages()
         await log.close()

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from .event import Event
 from .log import Log, follow
 from .outlet import Outlet
-from .problems import Unavailable
+from .problems import LogUnavailable
 from .routing import Client, Service, receives
 from .subscription import RETRY_READING, Subscription, frames_of
 
@@ -72,7 +72,7 @@ class Hub:
             try:
                 async for events in follow(self._log, after=self._position):
                     await self._deliver(events)
-            except Unavailable as problem:
+            except LogUnavailable as problem:
                 logger.error("%s; trying again in %s s", problem.detail, RETRY_READING)  # noqa: TRY400 - one line
                 await asyncio.sleep(RETRY_READING)
 

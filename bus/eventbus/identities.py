@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping
 
 from .log import Log
-from .problems import Unavailable
+from .problems import LogUnavailable
 
 logger = logging.getLogger("eventbus")
 
@@ -97,7 +97,7 @@ class Identities:
                 more = await self.refresh(addresses())
                 while more:
                     more = await self.refresh([])
-            except Unavailable as problem:
+            except LogUnavailable as problem:
                 logger.error("identities wait for their next turn: %s", problem.detail)  # noqa: TRY400 - one line
 
     async def _expiry(self, address: str) -> float:

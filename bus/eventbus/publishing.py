@@ -15,7 +15,7 @@ from .limits import request_bytes as budget
 from .limits.publish_rate import ClientRate
 from .log import Appended, Entry, Log, Publisher
 from .patterns import OWN
-from .problems import NoRight, NotAllowed, NotAnEvent, NotJson, Problem, TooLarge, Unavailable
+from .problems import LogUnavailable, NoRight, NotAllowed, NotAnEvent, NotJson, Problem, TooLarge
 from .routing import Service
 
 CLIENT = "client"
@@ -137,14 +137,14 @@ class Publishing:
 
         Raises:
             TooFast: A client, or all of a host.
-            Unavailable: The log cannot take it now.
+            LogUnavailable: The log cannot take it now.
         """
         counted = _clients_of(entries)
         if counted:
             self._rate.take(counted, host=host, size=size)
         try:
             return await self._log.append(entries)
-        except Unavailable:
+        except LogUnavailable:
             self._rate.give_back(counted, host=host, size=size)
             raise
 

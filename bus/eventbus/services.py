@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from .config import ConfigError
+from .environment import ConfigError
 from .patterns import EVERYTHING, Patterns
 from .routing import Service
 

@@ -11,7 +11,7 @@ from .event import Event
 from .frames import text_frame
 from .log import READ_LIMIT, Log
 from .outlet import Outlet
-from .problems import Unavailable
+from .problems import LogUnavailable
 from .routing import Client, Service
 
 logger = logging.getLogger("eventbus")
@@ -71,7 +71,7 @@ class Subscription:
         try:
             events = await log.read(after=self.cursor, limit=READ_LIMIT, names=names, address=address)
             overtaken = await log.has_lost(after=self.cursor, address=address)
-        except Unavailable as problem:
+        except LogUnavailable as problem:
             logger.error("%s; trying again in %s s", problem.detail, RETRY_READING)  # noqa: TRY400 - one line
             await asyncio.sleep(RETRY_READING)
             return

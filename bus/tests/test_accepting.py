@@ -11,7 +11,7 @@ from ipaddress import ip_network
 import pytest
 from bus_under_test import PATIENCE, StartBus
 from eventbus.log import open_log
-from eventbus.problems import Unavailable
+from eventbus.problems import Overloaded
 from eventbus.server import door as accepting
 from eventbus.server.door import Acceptor
 
@@ -96,7 +96,7 @@ def test_a_trusted_proxy_may_have_any_number() -> None:
     for _ in range(3):
         acceptor.take("10.1.2.3")
     acceptor.take("192.0.2.1")
-    with pytest.raises(Unavailable):
+    with pytest.raises(Overloaded):
         acceptor.take("192.0.2.1")
 
 

@@ -14,7 +14,7 @@ from bus_under_test import ORIGIN, PATIENCE, Answer, Bus, StartBus
 from eventbus.config import Settings
 from eventbus.limits.request_bytes import Budget
 from eventbus.log import open_log
-from eventbus.problems import Unavailable
+from eventbus.problems import Overloaded
 
 Hold = Callable[..., Awaitable[tuple[StreamReader, StreamWriter]]]
 
@@ -32,7 +32,7 @@ def has_room(budget: Budget, *sizes: int, host: str = "a") -> bool:
     try:
         with held(budget, *sizes, host=host):
             return True
-    except Unavailable:
+    except Overloaded:
         return False
 
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 from bus_under_test import PATIENCE, BusProcess, StartProcess
 from eventbus.limits.open_files import Capacity, capacity_of
-from eventbus.problems import Unavailable
+from eventbus.problems import Overloaded
 
 
 class Connection:
@@ -19,7 +19,7 @@ class Connection:
     def __init__(self) -> None:
         self.was_refused = False
 
-    def refuse(self, problem: Unavailable) -> None:
+    def refuse(self, problem: Overloaded) -> None:
         self.was_refused = True
 
 
@@ -65,7 +65,7 @@ def test_services_may_have_all_that_is_kept_for_them_and_no_more() -> None:
     for service in enter(capacity, 10):
         capacity.is_a_service_s(service)
 
-    with pytest.raises(Unavailable):
+    with pytest.raises(Overloaded):
         capacity.enter(Connection())
 
 

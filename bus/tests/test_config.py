@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from eventbus.config import ConfigError, Settings
+from eventbus.config import Settings
+from eventbus.environment import ConfigError
 
 
 def test_without_an_environment_the_settings_are_the_defaults() -> None:

@@ -17,7 +17,7 @@ from eventbus.edges.admission import CONNECTIONS_OF_A_CLIENT
 from eventbus.limits.websockets import Seat, Seats
 from eventbus.log import open_log
 from eventbus.log.memory import MemoryLog
-from eventbus.problems import Unavailable
+from eventbus.problems import Overloaded
 from machine import untested
 
 
@@ -38,7 +38,7 @@ def test_a_host_has_its_share_of_the_seats_and_no_more() -> None:
             all_taken.enter_context(taken(seats, "192.0.2.1", service=False))
 
         with (
-            pytest.raises(Unavailable, match="your host has 1000 connections"),
+            pytest.raises(Overloaded, match="your host has 1000 connections"),
             taken(seats, "192.0.2.1", service=False),
         ):
             pass
@@ -55,7 +55,7 @@ def test_all_hosts_of_a_site_have_half_of_the_seats_and_no_more() -> None:
             all_taken.enter_context(taken(seats, f"2001:db8:0:{number % 50}::/64", service=False))
 
         with (
-            pytest.raises(Unavailable, match="the hosts of 2001:db8::/48 have 5000 connections"),
+            pytest.raises(Overloaded, match="the hosts of 2001:db8::/48 have 5000 connections"),
             taken(seats, "2001:db8:0:99::/64", service=False),
         ):
             pass
@@ -76,7 +76,7 @@ def is_room(seats: Seats, *, service: bool) -> bool:
     try:
         with taken(seats, "one more", service=service):
             return True
-    except Unavailable:
+    except Overloaded:
         return False
 
 

@@ -16,11 +16,11 @@ from typing import Any
 import msgspec
 import pytest
 from bus_under_test import PATIENCE, BusProcess, StartProcess
-from eventbus.config import ConfigError
+from eventbus.environment import ConfigError
 from eventbus.event import Draft
 from eventbus.log import Publisher, open_log
 from eventbus.log.sqlite import SqliteLog
-from eventbus.problems import Unavailable
+from eventbus.problems import LogUnavailable
 
 ANNA = Publisher(source="client", scope="client-anna")
 KIB = "x" * 1024
@@ -223,11 +223,11 @@ async def test_events_leave_a_reserve_and_letting_them_go_gives_their_room_to_ot
 
     async def fill() -> int:
         count = 0
-        with suppress(Unavailable):
+        with suppress(LogUnavailable):
             while True:
                 await log.append([(large, ANNA)])
                 count += 1
-        with pytest.raises(Unavailable, match="the disk is nearly full"):
+        with pytest.raises(LogUnavailable, match="the disk is nearly full"):
             await log.check()
         return count
 
@@ -267,7 +267,7 @@ async def test_identities_leave_half_of_the_reserve(tmp_path: Path, monkeypatch:
     )
     log = SqliteLog(str(tmp_path / "events.db"))
 
-    with pytest.raises(Unavailable, match="the disk is nearly full"):
+    with pytest.raises(LogUnavailable, match="the disk is nearly full"):
         await log.keep_identities({"client-anna": 1e10}, now=0)
 
     await log.keep_group_places({("service", "group"): b"place"})
@@ -325,13 +325,13 @@ async def test_after_a_failed_sync_nothing_is_acknowledged_until_the_log_is_open
             "commit": lambda: log.keep_group_places({("service", "group"): b"place"}),
             "between commits": lambda: log._committer.between_commits(lambda db: db.execute("PRAGMA wal_checkpoint")),
         }
-        with pytest.raises((Unavailable, sqlite3.OperationalError)):
+        with pytest.raises((LogUnavailable, sqlite3.OperationalError)):
             await write[where]()
 
     for _ in range(3):
-        with pytest.raises(Unavailable, match="a sync of the disk failed"):
+        with pytest.raises(LogUnavailable, match="a sync of the disk failed"):
             await log.append([(three, ANNA)])
-        with pytest.raises(Unavailable, match="restart the bus"):
+        with pytest.raises(LogUnavailable, match="restart the bus"):
             await log.check()
     assert (await log.read(after=0, limit=1))[0].seq == first.seq  # reading goes on
     assert sum("a sync of the disk failed" in message for message in caplog.messages) == 1

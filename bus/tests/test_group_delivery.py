@@ -21,7 +21,7 @@ from eventbus.groups.rules import Group
 from eventbus.log import GroupKey, Log, Publisher
 from eventbus.log.memory import MemoryLog
 from eventbus.patterns import EVERYTHING
-from eventbus.problems import Unavailable
+from eventbus.problems import LogUnavailable
 
 SERVICE = {"action": "authenticate", "credentials": "the-service"}
 QUICK = Settings(ack_wait=0.2)
@@ -376,13 +376,13 @@ class TestGroupsWithoutMembers:
         self, groups: Groups, log: SlowLog, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async def fail(places: object) -> None:
-            raise Unavailable("the disk is full")
+            raise LogUnavailable("the disk is full")
 
         group = await groups.create(self.KEY, after=0)
         await self.do_one(group)
         monkeypatch.setattr(log, "keep_group_places", fail)
 
-        with pytest.raises(Unavailable):
+        with pytest.raises(LogUnavailable):
             await groups.keep_places()
 
         assert await groups.find(self.KEY) is group

@@ -15,7 +15,7 @@ from eventbus.groups.delivery import DEAD_LETTER, Groups
 from eventbus.groups.rules import Place
 from eventbus.log import GroupKey, Log, Publisher
 from eventbus.patterns import Patterns
-from eventbus.problems import Unavailable
+from eventbus.problems import LogUnavailable
 
 KEY = ("everything", "g")
 JOBS = Patterns(["job-*"])
@@ -33,7 +33,7 @@ class TroubledLog:
 
     async def keep_group_places(self, places: Mapping[GroupKey, bytes]) -> None:
         if self.full:
-            raise Unavailable("the log cannot be written: database or disk is full")
+            raise LogUnavailable("the log cannot be written: database or disk is full")
         await self._log.keep_group_places(places)
 
 
@@ -96,7 +96,7 @@ async def test_a_place_that_could_not_be_kept_is_kept_in_the_next_turn(troubled:
     with delivery.joined(member, names=JOBS, prefetch=1):
         await member.hear()
     troubled.full = True
-    with pytest.raises(Unavailable):
+    with pytest.raises(LogUnavailable):
         await groups.keep_places()
     troubled.full = False
 
@@ -108,7 +108,7 @@ async def test_a_place_that_could_not_be_kept_is_kept_in_the_next_turn(troubled:
 async def test_a_group_that_could_not_be_kept_when_it_was_made_is_kept_in_the_next_turn(troubled: Any) -> None:
     groups = groups_of(troubled)
     troubled.full = True
-    with pytest.raises(Unavailable):
+    with pytest.raises(LogUnavailable):
         await groups.create(KEY, after=7)
     troubled.full = False
 
@@ -120,10 +120,10 @@ async def test_a_group_that_could_not_be_kept_when_it_was_made_is_kept_in_the_ne
 async def test_nobody_joins_a_group_whose_place_is_nowhere_but_in_memory(troubled: Any) -> None:
     groups = groups_of(troubled)
     troubled.full = True
-    with pytest.raises(Unavailable):
+    with pytest.raises(LogUnavailable):
         await groups.create(KEY, after=7)
 
-    with pytest.raises(Unavailable):  # if the bus died now, the group would begin anew wherever the log ends then
+    with pytest.raises(LogUnavailable):  # if the bus died now, the group would begin anew wherever the log ends then
         await groups.find(KEY)
     troubled.full = False
 

@@ -17,7 +17,7 @@ from eventbus.event import Draft, Event
 from eventbus.hub import Hub
 from eventbus.log import READ_LIMIT, Log, Publisher
 from eventbus.patterns import Patterns
-from eventbus.problems import Unavailable
+from eventbus.problems import LogUnavailable
 from eventbus.routing import Client, Service
 
 ANNA = Publisher(source="client", scope="client-anna")
@@ -282,7 +282,7 @@ class FailingReads:
     async def read(self, **options: Any) -> list[Event]:
         if self.failures:
             self.failures -= 1
-            raise Unavailable("the log cannot be read: disk I/O error")
+            raise LogUnavailable("the log cannot be read: disk I/O error")
         return await self._log.read(**options)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from eventbus.identities import Identities, address_of, new_token
 from eventbus.log import Log
-from eventbus.problems import Unavailable
+from eventbus.problems import LogUnavailable
 
 LIFETIME = 1000.0
 
@@ -64,7 +64,7 @@ class FullDisk:
 
     async def keep_identities(self, expiries: Mapping[str, float], *, now: float) -> None:
         if self.full:
-            raise Unavailable("the log cannot be written: database or disk is full")
+            raise LogUnavailable("the log cannot be written: database or disk is full")
         await self._log.keep_identities(expiries, now=now)
 
 
@@ -254,7 +254,7 @@ async def test_a_use_that_could_not_be_kept_is_kept_with_the_next_one(log: Log, 
     token = await identities.issue()
     clock.now += LIFETIME / 2
     disk.full = True
-    with pytest.raises(Unavailable):
+    with pytest.raises(LogUnavailable):
         await identities.use(token)
     disk.full = False
 

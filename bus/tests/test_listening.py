@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from bus_under_test import free_port
-from eventbus.config import ConfigError
+from eventbus.environment import ConfigError
 from eventbus.server import port_holder
 from eventbus.server.listening import listen
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from eventbus.config import ConfigError
+from eventbus.environment import ConfigError
 from eventbus.event import Draft, Event
 from eventbus.log import READ_BYTES, READ_LIMIT, TRIM_BYTES, TRIM_STEP, Appended, Log, Publisher, follow, open_log
 from eventbus.patterns import EVERYTHING, Patterns

@@ -10,7 +10,7 @@ from eventbus.config import Settings
 from eventbus.limits.publish_rate import ClientRate, Kept
 from eventbus.log import Appended, Entry, open_log
 from eventbus.log.memory import MemoryLog
-from eventbus.problems import TooFast, Unavailable
+from eventbus.problems import LogUnavailable, TooFast
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -238,7 +238,7 @@ async def test_what_the_log_could_not_take_does_not_count(start: StartBus) -> No
         async def append(self, entries: Sequence[Entry]) -> list[Appended]:
             if self.full:
                 self.full = False
-                raise Unavailable("the disk is full")
+                raise LogUnavailable("the disk is full")
             return await super().append(entries)
 
     bus = await start(FullOnce(), Settings(client_rate=1))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from eventbus.config import ConfigError
+from eventbus.environment import ConfigError
 from eventbus.routing import Service
 from eventbus.services import Services, load_services
 

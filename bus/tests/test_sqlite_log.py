@@ -16,12 +16,12 @@ from typing import Any
 import msgspec
 import pytest
 from bus_under_test import PATIENCE
-from eventbus.config import ConfigError
+from eventbus.environment import ConfigError
 from eventbus.event import Draft
 from eventbus.log import TRIM_STEP, Publisher, open_log
 from eventbus.log.sqlite import SqliteLog, checkpoints, indexes, tail
 from eventbus.patterns import Patterns
-from eventbus.problems import Unavailable
+from eventbus.problems import LogUnavailable
 
 ANNA = Publisher(source="client", scope="client-anna")
 
@@ -160,9 +160,9 @@ async def test_a_commit_that_fails_adds_nothing_and_the_next_one_succeeds(
 ) -> None:
     log = await reopen()
     log._writer.execute("PRAGMA query_only = 1")
-    with pytest.raises(Unavailable, match="the log cannot be written"):
+    with pytest.raises(LogUnavailable, match="the log cannot be written"):
         await append(log, "a")
-    with pytest.raises(Unavailable, match="the log cannot be written"):
+    with pytest.raises(LogUnavailable, match="the log cannot be written"):
         await log.check()
 
     log._writer.execute("PRAGMA query_only = 0")
@@ -176,7 +176,7 @@ async def test_a_full_disk_is_an_unavailable_log(reopen: Callable[[], Awaitable[
     (pages,) = log._writer.execute("PRAGMA page_count").fetchone()
     log._writer.execute(f"PRAGMA max_page_count = {pages + 2}")
 
-    with pytest.raises(Unavailable, match="disk is full"):
+    with pytest.raises(LogUnavailable, match="disk is full"):
         await asyncio.gather(*[append(log, context={"more": "x" * 1000}) for _ in range(100)])
 
     log._writer.execute("PRAGMA max_page_count = 1000000")
@@ -235,7 +235,7 @@ async def test_a_log_that_cannot_be_read_is_unavailable(reopen: Callable[[], Awa
     log = await reopen()
     log._writer.execute("ALTER TABLE identities RENAME TO hidden")
 
-    with pytest.raises(Unavailable, match="the log cannot be read: no such table"):
+    with pytest.raises(LogUnavailable, match="the log cannot be read: no such table"):
         await log.identity_expiry("client-anna")
 
 
@@ -591,7 +591,7 @@ async def test_a_client_misses_nothing_unknowingly_if_a_trim_fails(
 ) -> None:
     log = await with_events_for_anna(reopen)
     monkeypatch.setattr("eventbus.log.sqlite._FORGET", "UPDATE nothing SET upto = :upto")
-    with pytest.raises(Unavailable):
+    with pytest.raises(LogUnavailable):
         await log.trim(keep=0)
 
     assert await is_told_or_gets(log)
@@ -618,7 +618,7 @@ async def test_what_comes_to_nothing_is_not_taken_for_trimmed(reopen: Callable[[
     log._writer.execute("PRAGMA max_page_count = 1000000")
     await append(log, "goes on")
 
-    assert [type(outcome).__name__ for outcome in outcomes] == ["Unavailable", "Unavailable"]
+    assert [type(outcome).__name__ for outcome in outcomes] == ["LogUnavailable", "LogUnavailable"]
     assert "goes on" in [event.name for event in await log.read(after=0, limit=10)]
 
 
@@ -631,7 +631,7 @@ async def test_a_batch_is_stored_whole_or_not_at_all(
         other.execute(f"INSERT INTO events VALUES ({size}, 'x', 'y', 'taken', NULL, '2026', x'7b7d')")
         other.commit()
 
-    with pytest.raises(Unavailable, match="UNIQUE"):  # for its last event's sake
+    with pytest.raises(LogUnavailable, match="UNIQUE"):  # for its last event's sake
         await log.append([(Draft(name="hi"), ANNA)] * size)
 
     with closing(sqlite3.connect(path)) as other:

@@ -17,7 +17,7 @@ from eventbus.edges.websocket import Connection
 from eventbus.identities import Identities, address_of
 from eventbus.log import Log, open_log
 from eventbus.log.memory import MemoryLog
-from eventbus.problems import Unavailable
+from eventbus.problems import LogUnavailable
 
 IDENTIFY = {"action": "identify"}
 AUTHENTICATE = {"action": "authenticate", "credentials": "the-service"}
@@ -138,7 +138,7 @@ class RefreshCountingLog(MemoryLog):
     async def keep_identities(self, expiries: Any, *, now: float) -> None:
         if self.failures and not expiries.keys().isdisjoint(self._counts):
             self.failures -= 1
-            raise Unavailable("the log cannot be written: disk I/O error")
+            raise LogUnavailable("the log cannot be written: disk I/O error")
         await super().keep_identities(expiries, now=now)
         async with self._counted:
             for address in expiries:
@@ -532,7 +532,7 @@ async def test_a_log_that_cannot_take_a_new_identity_ends_the_connection(
     start: StartBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fail(*_: object, **__: object) -> None:
-        raise Unavailable("the log cannot be written: disk I/O error")
+        raise LogUnavailable("the log cannot be written: disk I/O error")
 
     bus = await start(open_log("memory:"))
     with monkeypatch.context() as patch:

@@ -98,7 +98,7 @@ class Admission:
 
         Raises:
             BadCommand: It is connected too often, or its host gets new identities too fast.
-            Unavailable: The log cannot be read or written.
+            LogUnavailable: The log cannot be read or written.
         """
         token = command.token or ""
         address = await self._identities.use(token)
@@ -137,7 +137,7 @@ class Admission:
         Raises:
             WrongCredentials: There is none.
             BadCommand: One of the names is no pattern.
-            Unavailable: The log cannot be read or written.
+            LogUnavailable: The log cannot be read or written.
         """
         credentials = command.credentials
         service = self._services.with_token(credentials) if isinstance(credentials, str) else None

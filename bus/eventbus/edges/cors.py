@@ -5,8 +5,9 @@ from __future__ import annotations
 from aiohttp import web
 from multidict import CIMultiDictProxy
 
-from ..problems import OF_ALL_ANSWERS, NotAllowed
+from ..problems import NotAllowed
 from .once import Once
+from .refusals import OF_ALL_ANSWERS
 
 MAX_AGE = 7200
 """Seconds that a browser may keep a preflight's answer; no browser keeps it longer."""

@@ -13,7 +13,7 @@ from multidict import CIMultiDictProxy
 
 from ..limits.hosts import Network
 from ..log import Appended, Log
-from ..problems import NoRight, Unavailable
+from ..problems import NoRight, Stopping
 from ..publishing import Publishing, is_batch
 from ..routing import Service
 from ..services import Services
@@ -44,7 +44,7 @@ class HttpApi:
     async def publish(self, request: web.Request) -> web.Response:
         """POST /: answer once the event is durable; delivery follows the log."""
         if self.draining:
-            raise Unavailable("the bus is stopping; send the event again, with the same id")
+            raise Stopping("the bus is stopping; send the event again, with the same id")
         service, host = self.publisher(request.headers), sender(request, trusted_proxies=self._proxies)
         with self.publishing.room(service, host=host) as hold:
             return _json(await self.publish_body(await read_body(request, hold), service, host=host))
@@ -72,7 +72,7 @@ class HttpApi:
     async def readyz(self, _request: web.Request) -> web.Response:
         """GET /readyz: the log can be written."""
         if self.draining:
-            raise Unavailable("the bus is stopping")
+            raise Stopping("the bus is stopping")
         await self._log.check()
         return _json(encode({"status": "ready"}))
 

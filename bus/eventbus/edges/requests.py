@@ -11,8 +11,9 @@ from aiohttp import web
 from ..limits.hosts import Network, sending_host
 from ..limits.request_bytes import Hold
 from ..patterns import Patterns
-from ..problems import AnotherLog, BadParameter, NotJson, TooLarge, TooSlow
+from ..problems import AnotherLog, NotJson, TooLarge
 from ..server.http_protocol import HttpProtocol
+from .refusals import BadParameter, TooManyChunks, TooSlow
 
 BODY_TIMEOUT = 30.0
 """Seconds that a body may take to come."""
@@ -66,12 +67,10 @@ async def read_body(request: web.Request, hold: Hold) -> bytes:
         body.clear()  # of one that broke off, it would stay until the collector comes
 
 
-def _too_many_chunks(request: web.Request) -> TooLarge:
+def _too_many_chunks(request: web.Request) -> TooManyChunks:
     """Say so, and read nothing more of the connection: the rest would cost as much."""
     cast(HttpProtocol, request.protocol).hear_no_more()
-    problem = TooLarge(f"the body has more than {MAX_CHUNKS} chunks, which is the limit; send it in larger ones")
-    problem.headers = {"Connection": "close"}
-    return problem
+    return TooManyChunks(f"the body has more than {MAX_CHUNKS} chunks, which is the limit; send it in larger ones")
 
 
 def sender(request: web.Request, *, trusted_proxies: Collection[Network]) -> str:

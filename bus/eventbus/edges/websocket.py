@@ -15,7 +15,7 @@ from ..groups.delivery import Membership
 from ..limits.frame_rate import Strangers
 from ..limits.websockets import Seat, Seats
 from ..outlet import CLOSING, SocketOutlet
-from ..problems import Unavailable
+from ..problems import LogUnavailable, Stopping
 from ..server.upgrade import WebSocketProtocol, upgrade
 from . import messages
 from .admission import Admission, Admitted, WrongCredentials
@@ -49,7 +49,7 @@ class WebSocketApi:
         # Earlier answers to this connection go first: aiohttp would be told when they have gone, and we would not.
         await request.writer.drain()  # from here on nothing is awaited: the connection is aiohttp's, or ours
         if self._draining:
-            raise Unavailable("the bus is stopping; connect again")
+            raise Stopping("the bus is stopping; connect again")
         host = sender(request, trusted_proxies=self.settings.trusted_proxies)
         seat = self.seats.take(host, service=self.admission.knows(request.headers.getall("Authorization", [])))
         protocol = WebSocketProtocol(None if seat.service else self._strangers.connected(host))
@@ -135,7 +135,7 @@ class Connection:
             self.outlet.close(Close.NEVER_IDENTIFIED, "neither identified nor authenticated in time")
         except ConnectionError:
             pass  # the other side hung up in mid-send
-        except Unavailable:
+        except LogUnavailable:
             self.outlet.close(Close.FAILED, "the log cannot be written; connect again")
         except Exception:
             logger.exception("a defect of the bus, in a connection")

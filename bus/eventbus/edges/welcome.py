@@ -5,7 +5,8 @@ from __future__ import annotations
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from ..config import WILDCARD_HOSTS, Settings, origin
+from ..config import WILDCARD_HOSTS, Settings
+from ..environment import origin
 
 
 def welcome(settings: Settings, otherwise: Handler) -> Handler:

@@ -20,7 +20,7 @@ from ..frames import text_frame
 from ..log import READ_LIMIT, GroupKey, Log, Publisher
 from ..outlet import Outlet
 from ..patterns import EVERYTHING, OWN, Patterns
-from ..problems import Unavailable
+from ..problems import LogUnavailable
 from ..subscription import RETRY_READING
 from .attempts import Member
 from .rules import Group, Place
@@ -131,7 +131,7 @@ class GroupDelivery:
                 now = self._clock()
                 if not (await self._redeliver(now=now) or await self._deliver_new()):
                     await self._something_to_do(since=now)
-            except Unavailable as problem:
+            except LogUnavailable as problem:
                 logger.error("group %s of %r waits: %s", self.key[1], self.key[0], problem.detail)  # noqa: TRY400
                 await asyncio.sleep(RETRY_READING)
             except Exception:
@@ -346,7 +346,7 @@ class Groups:
             await asyncio.sleep(KEEP_PLACES_EVERY)
             try:
                 await self.keep_places()
-            except Unavailable as problem:
+            except LogUnavailable as problem:
                 logger.error("the places of groups wait for their next turn: %s", problem.detail)  # noqa: TRY400
 
     async def _keep_places(self, deliveries: Iterable[GroupDelivery]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from ..problems import Unavailable
+from ..problems import Overloaded
 
 SHARE_OF_SERVICES = 0.1
 """Kept for connections whose first request has a service's token."""
@@ -21,7 +21,7 @@ def capacity_of(files: int) -> int:
 class Refusable(Protocol):
     """A connection, which may have to go."""
 
-    def refuse(self, problem: Unavailable) -> None:
+    def refuse(self, problem: Overloaded) -> None:
         """Say why, and hang up."""
 
 
@@ -44,7 +44,7 @@ class Capacity:
         """Count a connection, perhaps in another one's stead. If this returns False, it may stay only as a service.
 
         Raises:
-            Unavailable: There are services in all the places that are kept for them.
+            Overloaded: There are services in all the places that are kept for them.
         """
         if len(self._heard) + len(self._unheard) >= self._total - self._kept and self._unheard:
             self._refuse_oldest(self._unheard)
@@ -58,9 +58,9 @@ class Capacity:
         self._asked[connection] = None
         return False
 
-    def problem(self) -> Unavailable:
+    def problem(self) -> Overloaded:
         """Make the refusal."""
-        return Unavailable(f"all of {self._total} connections are taken or kept for services; connect again later")
+        return Overloaded(f"all of {self._total} connections are taken or kept for services; connect again later")
 
     def heard(self, connection: Refusable) -> None:
         """Count a connection that has asked for something as one that stays."""

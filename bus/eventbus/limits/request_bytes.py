@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from functools import lru_cache
 from weakref import WeakValueDictionary
 
-from ..problems import Unavailable
+from ..problems import Overloaded
 from .hosts import places_of
 
 MAX_HELD = 64 * 1024 * 1024
@@ -63,7 +63,7 @@ class Hold(AbstractContextManager["Hold"]):
         """Count so many bytes that have come. What is larger than the limit passes alone.
 
         Raises:
-            Unavailable: They are too many beside those of others, in all or for this host.
+            Overloaded: They are too many beside those of others, in all or for this host.
         """
         held = self._held
         size = held + more
@@ -72,9 +72,7 @@ class Hold(AbstractContextManager["Hold"]):
             large = account.large - held if held > SMALL else account.large
             is_full = others and others + size > account.limit
             if is_full or (size > SMALL and large and large + size > account.limit * SHARE_OF_THE_LARGE):
-                raise Unavailable(
-                    "more is being published than the bus can hold; send it again later, with the same id"
-                )
+                raise Overloaded("more is being published than the bus can hold; send it again later, with the same id")
         self._hold(size)
 
     def _hold(self, size: int) -> None:

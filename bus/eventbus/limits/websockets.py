@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from ..problems import Unavailable
+from ..problems import Overloaded
 from .hosts import places_of
 
 SHARE_OF_A_HOST = 0.1  # ten programs that are greedy and not ours would have to come together
@@ -61,11 +61,11 @@ class Seats:
         """Take a seat; whoever does has to leave it, which may be long after the request.
 
         Raises:
-            Unavailable: There is none.
+            Overloaded: There is none.
         """
         others = self._services if service else self._strangers + max(self._services, self._kept)
         if others >= self._total:
-            raise Unavailable(f"all of {self._total} connections are taken or kept for services; connect again later")
+            raise Overloaded(f"all of {self._total} connections are taken or kept for services; connect again later")
         if not service:
             self._check_places(host)
         seat = Seat(host, service)
@@ -77,7 +77,7 @@ class Seats:
             most = share_of_a_place(self._of_a_host, hosts, self._total)
             if self._of_places[place] >= most:
                 whose = "your host has" if hosts == 1 else f"the hosts of {place} have"
-                raise Unavailable(f"{whose} {most} connections, as many as it may; close some")
+                raise Overloaded(f"{whose} {most} connections, as many as it may; close some")
 
     def leave(self, seat: Seat) -> None:
         """Give it back."""

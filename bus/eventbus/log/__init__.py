@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from ..config import ConfigError
+from ..environment import ConfigError
 from ..event import Draft, Event
 from ..patterns import Patterns
 
@@ -69,7 +69,7 @@ GroupKey = tuple[str, str]
 class Log(Protocol):
     """Keeps events in the order they were accepted; ``seq`` is an event's place, a positive integer.
 
-    Every asynchronous method but `wait_beyond` raises `eventbus.problems.Unavailable` when the log cannot serve.
+    Every asynchronous method but `wait_beyond` raises `eventbus.problems.LogUnavailable` when the log cannot serve.
     """
 
     @property

@@ -6,7 +6,7 @@ import asyncio
 import logging
 
 from ..config import Settings
-from ..problems import Unavailable
+from ..problems import LogUnavailable
 from . import Log
 from .ages import Ages
 
@@ -56,7 +56,7 @@ class Retention:
                 if leapt or looks % KEEP_EVERY == 0:
                     await self.keep_ages(at_once=leapt)
                 self._said = ""
-            except Unavailable as problem:
+            except LogUnavailable as problem:
                 if problem.detail != self._said:
                     logger.error("old events wait for their next turn: %s", problem.detail)  # noqa: TRY400 - one line
                 self._said = problem.detail
@@ -65,7 +65,7 @@ class Retention:
         """Keep the ages of events over a restart; without new ones, what was kept still says enough.
 
         Raises:
-            Unavailable: The log cannot be written.
+            LogUnavailable: The log cannot be written.
         """
         head = self._log.head
         self.ages.look(head)

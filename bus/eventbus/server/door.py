@@ -12,10 +12,11 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection
 
+from ..edges.refusals import raw_refusal
 from ..limits.hosts import Network, is_in, places_of, sending_host
 from ..limits.open_files import Capacity
 from ..limits.websockets import share_of_a_place
-from ..problems import Unavailable, raw_refusal
+from ..problems import Overloaded
 from ..services import Services
 from .garbage import Garbage
 
@@ -88,7 +89,7 @@ class Acceptor:
         """Count one more connection, from this address; return the host that it counts for.
 
         Raises:
-            Unavailable: It has too many.
+            Overloaded: It has too many.
         """
         host = sending_host(peer, (), trusted=())
         if not is_in(peer, self._proxies):
@@ -112,7 +113,7 @@ class Acceptor:
             most = share_of_a_place(self._most, hosts, self._total)
             if self._connections[place] >= most:
                 whose = "your host has" if hosts == 1 else f"the hosts of {place} have"
-                raise Unavailable(f"{whose} {most} connections, as many as it may; close some")
+                raise Overloaded(f"{whose} {most} connections, as many as it may; close some")
 
 
 class _Connection(asyncio.BufferedProtocol):
@@ -135,13 +136,13 @@ class _Connection(asyncio.BufferedProtocol):
         try:
             self._host = self._acceptor.take(peer[0] if peer else "")
             may_stay = self._acceptor.capacity.enter(self)
-        except Unavailable as problem:
+        except Overloaded as problem:
             self.refuse(problem)
             return
         if may_stay:
             self.go_on_with(self._acceptor.protocol())
 
-    def refuse(self, problem: Unavailable) -> None:
+    def refuse(self, problem: Overloaded) -> None:
         """Say why, and hang up."""
         self._head = b""
         self._transport.write(raw_refusal(problem, b"Connection: close\r\n"))

@@ -13,9 +13,9 @@ from aiohttp import EMPTY_PAYLOAD, StreamReader, web
 from aiohttp.http import RawRequestMessage
 from aiohttp.http_websocket import WebSocketReader
 
+from ..edges.refusals import OF_ALL_ANSWERS, HeadTooLarge, problem_json, raw_refusal
 from ..limits.hosts import sending_host
 from ..limits.turns import Turns
-from ..problems import OF_ALL_ANSWERS, HeadTooLarge, problem_json, raw_refusal
 from .door import heard
 
 PIECE = 4 * 1024

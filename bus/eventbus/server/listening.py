@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterable
 from ipaddress import ip_address
 
-from ..config import ConfigError
+from ..environment import ConfigError
 from .port_holder import port_holder
 
 NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)

@@ -26,8 +26,9 @@ from ..config import Settings
 from ..edges.cors import Cors
 from ..edges.http_api import HttpApi
 from ..edges.own_hosts import Hosts
+from ..edges.refusals import OF_ALL_ANSWERS, Defect, header_lines, raw_refusal
 from ..limits.hosts import sending_host
-from ..problems import OF_ALL_ANSWERS, Defect, Problem, header_lines, raw_refusal
+from ..problems import Problem
 from ..routing import Service
 from ..timestamps import within_calendar
 from .door import heard, switch

@@ -12,7 +12,8 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from ..config import ConfigError, Settings
+from ..config import Settings
+from ..environment import ConfigError
 
 OUT_OF_TIME = (9, 10)
 """What OpenSSL calls a certificate that is not valid yet, or has expired (X509_V_ERR_CERT_…)."""

@@ -19,9 +19,10 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpVersion11
 from aiohttp.http_websocket import WS_KEY, WebSocketError, WebSocketReader
 
+from ..edges.refusals import BadParameter, WrongVersion
 from ..frames import Close
 from ..limits.frame_rate import Stranger
-from ..problems import BadParameter, TooFast, WrongVersion
+from ..problems import TooFast
 from .door import switch
 from .frame_heads import FrameHeads
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ...event import Event, place
 from ...patterns import EVERYTHING, OWN, Patterns
-from ...problems import Unavailable
+from ...problems import LogUnavailable
 from ...timestamps import timestamp
 from .. import MOST_IDENTITIES, READ_BYTES, TRIM_BYTES, TRIM_STEP, Appended, Entry, GroupKey, oldest, take, wanted
 from ..head import Head
@@ -116,7 +116,7 @@ class SqliteLog:
         rows = [row_of(draft, publisher, came) for draft, publisher in entries]
         try:
             appended = await self._committer.append(rows)
-        except Unavailable:
+        except LogUnavailable:
             self._failing = True
             raise
         self._failing = False

@@ -13,7 +13,7 @@ import logging
 import sqlite3
 from collections.abc import Awaitable, Callable
 
-from ...problems import Unavailable
+from ...problems import LogUnavailable
 from .reader import Reader
 from .syncs import Syncs
 
@@ -74,7 +74,7 @@ class Checkpoints:
             if await self._database.ask(checkpoint) > MOST_PAGES:
                 await self._database.ask(checkpoint)  # what came during a long one takes a short one
                 await self._between_commits(checkpoint)
-        except (Unavailable, sqlite3.Error) as problem:  # such as a full disk: commits meet that, too
+        except (LogUnavailable, sqlite3.Error) as problem:  # such as a full disk: commits meet that, too
             self._syncs.met(problem)
             why = problem.__cause__ or problem
             logger.error("no checkpoint now, the log's -wal file grows: %s", why)  # noqa: TRY400 - one line

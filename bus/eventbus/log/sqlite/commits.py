@@ -11,7 +11,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
-from ...problems import Unavailable
+from ...problems import LogUnavailable
 from .syncs import Syncs
 
 T = TypeVar("T")
@@ -81,7 +81,7 @@ class Committer(Generic[Row, Stored]):
         """Store rows within the next commit; return what became of each once that is durable.
 
         Raises:
-            Unavailable: The database cannot be written.
+            LogUnavailable: The database cannot be written.
         """
         done: asyncio.Future[list[Stored]] = asyncio.get_running_loop().create_future()
         self._wait_for_commit(_Append(rows, done))
@@ -91,7 +91,7 @@ class Committer(Generic[Row, Stored]):
         """Do `work` within the next commit; return its result once that is durable.
 
         Raises:
-            Unavailable: The database cannot be written.
+            LogUnavailable: The database cannot be written.
         """
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._wait_for_commit(_Work(work, done))
@@ -180,7 +180,7 @@ class Committer(Generic[Row, Stored]):
 
 def _explain(error: Exception) -> Exception:
     if isinstance(error, sqlite3.Error):
-        return Unavailable(f"the log cannot be written: {error}")
+        return LogUnavailable(f"the log cannot be written: {error}")
     return error  # a defect
 
 

@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from ...problems import Unavailable
+from ...problems import LogUnavailable
 
 logger = logging.getLogger("eventbus")
 
@@ -56,7 +56,7 @@ class Room:
             size: Bytes.
 
         Raises:
-            Unavailable: They do not.
+            LogUnavailable: They do not.
         """
         self._look_rarely(db)
         written = size + size // 8 + _COMMIT
@@ -64,7 +64,7 @@ class Room:
             self._make_room(db)
         if not self._has(written):
             self._say(tight=True)
-            raise Unavailable(_NEARLY_FULL)
+            raise LogUnavailable(_NEARLY_FULL)
         self._free -= written + self._growth(written)
         self._ahead += written
         self._unused = max(0, self._unused - written)
@@ -74,10 +74,10 @@ class Room:
         """Make sure that something small finds room, and half of the reserve stays.
 
         Raises:
-            Unavailable: It does not.
+            LogUnavailable: It does not.
         """
         if not self._has(_COMMIT, part=0.5):
-            raise Unavailable(_NEARLY_FULL)
+            raise LogUnavailable(_NEARLY_FULL)
 
     def tidy(self, db: sqlite3.Connection) -> None:
         """Have the write-ahead log begin anew where it has taken some of the reserve."""
@@ -119,7 +119,7 @@ class Room:
                     break
                 time.sleep(_PAUSE)  # the thread that makes checkpoints is at it
         except sqlite3.OperationalError as error:  # somebody else has filled the disk
-            raise Unavailable(f"the log cannot be written: {error}") from error
+            raise LogUnavailable(f"the log cannot be written: {error}") from error
         self._look(db)
 
     def _say(self, *, tight: bool) -> None:

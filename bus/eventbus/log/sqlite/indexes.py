@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache, partial
 from itertools import chain
 
-from ...problems import Unavailable
+from ...problems import LogUnavailable
 from .. import Appended
 from .rows import Row, pieces
 
@@ -99,7 +99,7 @@ class Indexes:
         """Write the entries of the events that were stored until now, or of the first of them.
 
         Raises:
-            Unavailable: The database cannot be written.
+            LogUnavailable: The database cannot be written.
         """
         async with self._one_at_a_time:
             upto = min(self._newest, self.upto + (most or MOST))
@@ -122,7 +122,7 @@ class Indexes:
     async def _run(self) -> None:
         try:
             await self.catch_up()
-        except Unavailable as problem:  # such as a full disk
+        except LogUnavailable as problem:  # such as a full disk
             self._failed = self._newest  # they wait for a while, as they take those with them that share their commit
             logger.error("no entries in the log's indexes now: %s", problem.detail)  # noqa: TRY400 - one line
 

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from threading import Event, Lock, Thread
 
-from ...problems import Unavailable
+from ...problems import LogUnavailable
 
 logger = logging.getLogger("eventbus")
 
@@ -42,10 +42,10 @@ class Presence:
         self._watcher.start()
 
     def check(self) -> None:
-        """Raise Unavailable if a restart may not find what is committed now, or was just committed."""
+        """Raise LogUnavailable if a restart may not find what is committed now, or was just committed."""
         self._compare(self._needed)
         if self._gone:
-            raise Unavailable(self._gone)
+            raise LogUnavailable(self._gone)
 
     def close(self) -> None:
         """Look no more."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from ...problems import Unavailable
+from ...problems import LogUnavailable
 
 T = TypeVar("T")
 
@@ -29,13 +29,13 @@ class Reader:
         """Return what `query` finds, which gets the connection and `args`.
 
         Raises:
-            Unavailable: The database cannot be read.
+            LogUnavailable: The database cannot be read.
         """
         loop = asyncio.get_running_loop()
         try:
             return await loop.run_in_executor(self._thread, query, self._db, *args)
         except sqlite3.Error as error:
-            raise Unavailable(f"the log cannot be read: {error}") from error
+            raise LogUnavailable(f"the log cannot be read: {error}") from error
 
     async def close(self) -> None:
         """Finish what waits."""

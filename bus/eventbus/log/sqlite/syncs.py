@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 
-from ...problems import Unavailable
+from ...problems import LogUnavailable
 
 logger = logging.getLogger("eventbus")
 
@@ -27,10 +27,10 @@ class Syncs:
         """Return if all have.
 
         Raises:
-            Unavailable: One has not.
+            LogUnavailable: One has not.
         """
         if self._failed:
-            raise Unavailable(
+            raise LogUnavailable(
                 "the log cannot be written: a sync of the disk failed, so it is not certain what is on it; "
                 "look after the disk, and restart the bus"
             )

@@ -16,12 +16,11 @@ from aiohttp import web
 from eventbus import __main__ as program
 from eventbus import publishing, subscription
 from eventbus.edges import websocket
-from eventbus.event import Event
-from eventbus.frames import text_frame
 from eventbus.log import sqlite
 from eventbus.log.sqlite import checkpoints, commits, indexes, opening, rows, tail
+from eventbus.outlet import Piece
 from eventbus.server import running as serving
-from msgspec import json
+from msgspec import json, structs
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,26 +45,27 @@ def _short_cut() -> None:
 
 
 def _one_write() -> None:
-    def offer(self: subscription.Subscription, events: Sequence[Event], _frames: bytes) -> bool:
-        for event in events:
-            if self.outlet.full:
+    def write(self: subscription.Subscription, piece: Piece) -> bool:
+        for event in piece.events:
+            if self._outlet.full:
                 return False
-            self.outlet.write(text_frame(event.json))
+            self._outlet.write(Piece([event]))
             self.cursor = event.seq
         return True
 
-    _replace(subscription.Subscription, "offer", offer)
+    _replace(subscription.Subscription, "_write", write)
 
 
 def _one_encoding() -> None:
-    def offer(self: subscription.Subscription, events: Sequence[Event], _frames: bytes) -> bool:
-        if self.outlet.full:
+    def write(self: subscription.Subscription, piece: Piece) -> bool:
+        if self._outlet.full:
             return False
-        self.outlet.write(b"".join([text_frame(json.encode(json.decode(event.json))) for event in events]))
-        self.cursor = events[-1].seq
+        own = [structs.replace(event, json=json.encode(json.decode(event.json))) for event in piece.events]
+        self._outlet.write(Piece(own))
+        self.cursor = own[-1].seq
         return True
 
-    _replace(subscription.Subscription, "offer", offer)
+    _replace(subscription.Subscription, "_write", write)
 
 
 def _upgrade() -> None:

@@ -8,8 +8,9 @@ from contextlib import suppress
 
 from aiohttp import web
 
+from .authorization import Authorization
 from .config import Settings
-from .edges.admission import Admission
+from .edges.admission import Admission, Told
 from .edges.cors import Cors
 from .edges.guard import guard
 from .edges.http_api import HttpApi
@@ -17,10 +18,13 @@ from .edges.own_hosts import Hosts
 from .edges.refusals import answer_problems
 from .edges.websocket import WebSocketApi
 from .edges.welcome import welcome
-from .groups.delivery import Groups
+from .groups.local import LocalGroups
 from .hub import Hub
 from .identities import Identities
-from .limits.publish_rate import ClientRate
+from .limits.identity_rate import IdentityRate, PacedIssue
+from .limits.paced_log import PacedLog
+from .limits.publish_rate import Kept, PublishRate
+from .limits.request_bytes import RequestBytes
 from .log import Log
 from .log.retention import Retention
 from .problems import LogUnavailable
@@ -44,17 +48,37 @@ def create_app(*, log: Log, services: Services | None = None, settings: Settings
     settings = settings or Settings()
     services = services or Services({})
     cors, hosts = Cors(settings.allowed_origins), Hosts(settings)
-    hub, rate = Hub(log), ClientRate.by(settings)
+    hub = Hub(log)
     retention = Retention(log, settings=settings)
     clock, lifetime = retention.ages.now, settings.identity_lifetime
     identities = Identities(log, lifetime=lifetime, is_connected=hub.has, clock=clock)
-    publishing = Publishing(log=log, identities=identities, rate=rate, settings=settings)
-    http = HttpApi(publishing=publishing, log=log, services=services, proxies=settings.trusted_proxies)
-    groups = Groups(log, ack_wait=settings.ack_wait, max_deliveries=settings.max_deliveries)
-    admission = Admission(
-        log=log, hub=hub, groups=groups, identities=identities, services=services, rate=rate, settings=settings
+    authorization = Authorization(services=services, identities=identities, client_events=settings.client_events)
+    kept = Kept(events=settings.retention_events, size=settings.retention_bytes)
+    publish_rate = PublishRate(settings.client_rate, kept=kept, most_at_once=settings.max_body)
+    publishing = Publishing(
+        authorization=authorization,
+        append=PacedLog(log, publish_rate).append,
+        max_event=settings.max_event,
+        max_batch=settings.max_batch,
     )
-    sockets = WebSocketApi(admission=admission, cors=cors, settings=settings)
+    http = HttpApi(
+        authorization=authorization,
+        publishing=publishing,
+        log=log,
+        hold_bytes=RequestBytes().hold,
+        proxies=settings.trusted_proxies,
+    )
+    groups = LocalGroups(log, ack_wait=settings.ack_wait, max_deliveries=settings.max_deliveries)
+    admission = Admission(
+        log=log,
+        hub=hub,
+        groups=groups,
+        identities=identities,
+        authorization=authorization,
+        issue=PacedIssue(identities.issue, IdentityRate(settings.client_rate)),
+        told=Told(max_event=settings.max_event, ack_wait=settings.ack_wait, heartbeat=settings.heartbeat),
+    )
+    sockets = WebSocketApi(admission=admission, authorization=authorization, cors=cors, settings=settings)
 
     async def background(app: web.Application) -> AsyncIterator[None]:
         await retention.begin()
@@ -75,7 +99,7 @@ def create_app(*, log: Log, services: Services | None = None, settings: Settings
 
     async def drain(_app: web.Application) -> None:
         """Take nothing more, and part from everybody; what is being appended is still answered."""
-        http.draining = True
+        http.stopping = True
         await sockets.close_all()
 
     guards = [answer_problems, guard(hosts=hosts, cors=cors, services=services)]

@@ -113,6 +113,11 @@ def encode(draft: Draft, *, id: str, time: str, source: str) -> bytes:  # noqa: 
     return _encoder.encode(content)
 
 
+def delivered_again(event: Event, deliveries: int) -> Event:
+    """Write into an event of a group how often it was delivered by now: twice or more."""
+    return msgspec.structs.replace(event, json=event.json[:-1] + b',"delivery":%d}' % deliveries)
+
+
 def place(encoded: bytes, seq: int) -> bytes:
     """Write its place into an encoded event."""
     return b'%b,"seq":%d}' % (encoded[:-1], seq)

@@ -17,10 +17,10 @@ from contextlib import contextmanager
 
 from .event import Event
 from .log import Log, follow
-from .outlet import Outlet
+from .outlet import Outlet, Piece
 from .problems import LogUnavailable
 from .routing import Client, Service, receives
-from .subscription import RETRY_READING, Subscription, frames_of
+from .subscription import RETRY_READING, Position, Subscription
 
 logger = logging.getLogger("eventbus")
 
@@ -37,7 +37,7 @@ class Hub:
 
     def __init__(self, log: Log) -> None:
         self._log = log
-        self._position = log.head
+        self._position = Position(log.head)
         self._services: dict[Service, set[Subscription]] = {}
         self._clients: dict[str, set[Subscription]] = {}
 
@@ -53,11 +53,9 @@ class Hub:
     @contextmanager
     def connected(self, subscriber: Client | Service, outlet: Outlet, *, after: int) -> Iterator[None]:
         """Deliver to a subscriber what comes after `after`, a ``seq``, until the block is left."""
-        subscription = Subscription(subscriber, outlet, cursor=after)
+        subscription = Subscription(subscriber, outlet, log=self._log, position=self._position, after=after)
         subscriptions = self._subscriptions_of(subscriber)
         subscriptions.add(subscription)
-        if after < self._position:
-            subscription.let_catch_up(self._log, lambda: self._position)
         try:
             yield
         finally:
@@ -70,7 +68,7 @@ class Hub:
         """Follow the log for ever; a log that cannot be read is tried again."""
         while True:
             try:
-                async for events in follow(self._log, after=self._position):
+                async for events in follow(self._log, after=self._position.seq):
                     await self._deliver(events)
             except LogUnavailable as problem:
                 logger.error("%s; trying again in %s s", problem.detail, RETRY_READING)  # noqa: TRY400 - one line
@@ -88,21 +86,19 @@ class Hub:
             self._services.pop(subscriber, None)
 
     async def _deliver(self, events: Sequence[Event]) -> None:
-        if self._log.trimmed > self._position:
-            self._let_all_catch_up()  # so that each finds out if it missed something
-            self._position = self._log.trimmed
+        if self._log.trimmed > self._position.seq:
+            self._let_all_fall_behind()  # so that each finds out if it missed something
+            self._position.seq = self._log.trimmed
         if not events:
             return
         # Before anything is written: who comes in the middle of it finds out that it has to catch up.
-        self._position = max(self._position, events[-1].seq)
-        for count, (subscription, wanted, frames) in enumerate(self._pieces(events), start=1):
-            if not subscription.offer(wanted, frames):
-                subscription.cursor = wanted[0].seq - 1  # what lies between was for others
-                subscription.let_catch_up(self._log, lambda: self._position)
+        self._position.seq = max(self._position.seq, events[-1].seq)
+        for count, (subscription, piece) in enumerate(self._pieces(events), start=1):
+            subscription.offer(piece)
             if count % PUSHES_AT_ONCE == 0:
                 await asyncio.sleep(0)
 
-    def _pieces(self, events: Sequence[Event]) -> Iterator[tuple[Subscription, Sequence[Event], bytes]]:
+    def _pieces(self, events: Sequence[Event]) -> Iterator[tuple[Subscription, Piece]]:
         """Find out who gets what of these events, without asking every client."""
         for service, subscriptions in list(self._services.items()):
             yield from _shared([event for event in events if receives(service, event)], subscriptions)
@@ -113,23 +109,20 @@ class Hub:
         for address, own in of_clients.items():
             yield from _shared(own, self._clients.get(address, ()))
 
-    def _let_all_catch_up(self) -> None:
+    def _let_all_fall_behind(self) -> None:
         for subscriptions in (*self._services.values(), *self._clients.values()):
             for subscription in subscriptions:
                 if subscription.live:
-                    subscription.cursor = max(subscription.cursor, self._position)
-                    subscription.let_catch_up(self._log, lambda: self._position)
+                    subscription.fall_behind(after=self._position.seq)
 
 
-def _shared(
-    events: Sequence[Event], subscriptions: Collection[Subscription]
-) -> Iterator[tuple[Subscription, Sequence[Event], bytes]]:
+def _shared(events: Sequence[Event], subscriptions: Collection[Subscription]) -> Iterator[tuple[Subscription, Piece]]:
     """Give each of these that is live the events that are new to it. Some may leave meanwhile."""
-    frames = frames_of(events)
+    piece = Piece(events)
     for subscription in list(subscriptions) if events else ():
         if not subscription.live:
             continue
         if subscription.cursor < events[0].seq:
-            yield subscription, events, frames
+            yield subscription, piece
         elif new := [event for event in events if event.seq > subscription.cursor]:
-            yield subscription, new, frames_of(new)  # it came when a part of these was in the log
+            yield subscription, Piece(new)  # it came when a part of these was in the log

@@ -1,18 +1,34 @@
-"""Where a subscriber's events go: what delivery asks of an outlet, and the one that is a socket."""
+"""An outlet: what delivery asks of a connection, and the pieces of events that go to it."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from .edges.heartbeat import Pulse
-from .frames import Close, close_frame, ping_frame
+from .event import Event
 
-CLOSING = 1.0  # seconds that the other side has to answer a close
 
-SHARE_OF_A_CLIENT = 1 / 16
-"""Of the bytes that may wait for a service, which is trusted: one host may have a thousand clients that never read."""
+class Piece:
+    """Events that are written in one go, to one outlet or to many.
+
+    Args:
+        events: One event or more, in the order of the log.
+
+    Attributes:
+        events: As above.
+    """
+
+    __slots__ = ("_encoded", "events")
+
+    def __init__(self, events: Sequence[Event]) -> None:
+        self.events = events
+        self._encoded: bytes | None = None
+
+    def encoded(self, encode: Callable[[Sequence[Event]], bytes]) -> bytes:
+        """Return the events as they go over the wire: encoded at the first call, the same bytes for all outlets."""
+        if self._encoded is None:
+            self._encoded = encode(self.events)
+        return self._encoded
 
 
 class Outlet(Protocol):
@@ -28,8 +44,8 @@ class Outlet(Protocol):
     def full(self) -> bool:
         """Does so much wait to be sent that nothing more should be written?"""
 
-    def write(self, frames: bytes) -> None:
-        """Send one frame or more; never waits, and does nothing once the other side has gone."""
+    def write(self, piece: Piece) -> None:
+        """Send events; never waits, and does nothing once the other side has gone."""
 
     async def drained(self) -> None:
         """Return once the outlet is no longer full. Raises ConnectionError when the other side has gone."""
@@ -39,103 +55,3 @@ class Outlet(Protocol):
 
     def failed(self) -> None:
         """Part from the other side: a defect of the bus keeps its events from it. When it comes back, it resumes."""
-
-
-class SocketOutlet:
-    """One WebSocket, seen from the side that writes. Nothing here waits for the other side, but `drained`.
-
-    Args:
-        transport: The connection.
-        drain: Returns once the transport takes more; raises ConnectionError when the other side has gone.
-        send_buffer: Bytes; when more wait to be sent, it is full.
-
-    Attributes:
-        parting: Whether this is a goodbye: nothing more is sent.
-        excused: Whether its end tells nothing of what was delivered.
-    """
-
-    def __init__(self, transport: asyncio.Transport, drain: Callable[[], Awaitable[None]], *, send_buffer: int) -> None:
-        self._transport = transport
-        self._drain = drain
-        self._send_buffer = send_buffer
-        self._set_limit()
-        self.parting = False
-        self.excused = False
-        self._pulse = Pulse()
-        self._written = 0  # bytes
-
-    def be_a_client_s(self) -> None:
-        """Bound what may wait as for a client."""
-        self._send_buffer = int(self._send_buffer * SHARE_OF_A_CLIENT)
-        self._set_limit()
-
-    def _set_limit(self) -> None:
-        self._transport.set_write_buffer_limits(high=self._send_buffer)
-
-    @property
-    def waiting(self) -> int:
-        """Bytes that wait to be sent; none once the connection is ending."""
-        # asyncio's transport over TLS cannot be asked any more once it was closed twice, as by both sides.
-        if self._transport.is_closing():
-            return 0
-        return self._transport.get_write_buffer_size()
-
-    @property
-    def full(self) -> bool:
-        """Is more waiting to be sent than it should, or is this a goodbye?"""
-        return self.parting or self.waiting > self._send_buffer
-
-    def write(self, frames: bytes) -> None:
-        """Send one frame or more."""
-        if not self._transport.is_closing() and not self.parting:
-            self._written += len(frames)
-            self._transport.write(frames)
-
-    async def drained(self) -> None:
-        """Return once no more is waiting than should be; ConnectionResetError if nothing more will be sent."""
-        await self._drain()
-        if self.parting:
-            raise ConnectionResetError
-
-    def close(self, code: int, reason: str = "") -> None:
-        """Say goodbye; a connection whose other side does not answer in a moment is cut.
-
-        Args:
-            code: One of `Close`, or what a reader of frames found (RFC 6455, 7.4.1).
-            reason: What to say, in a few words.
-        """
-        # Nothing is waited for here: one frozen peer would hold up everything.
-        if not self.parting:
-            self.write(close_frame(code, reason))
-            self.parting = True
-            self.excused = self.excused or code in (Close.RESTART, Close.FAILED)
-            asyncio.get_running_loop().call_later(CLOSING, self._transport.abort)
-
-    def hang_up(self) -> None:
-        """End the connection: all has been said."""
-        if not self._transport.is_closing():  # closed twice, asyncio's transport over TLS can not even be aborted
-            self._transport.close()
-
-    def overtaken(self) -> None:
-        """Say goodbye: what this subscriber had not got yet is gone. It is told how much when it comes back."""
-        self.excused = True
-        self.close(Close.TOOK_NOTHING, "retention passed your cursor")
-
-    def failed(self) -> None:
-        """Say goodbye: nothing more will come over this connection."""
-        self.close(Close.FAILED, "a defect of the bus; its log tells more")
-
-    def hear(self) -> None:
-        """The other side gave a sign of life."""
-        self._pulse.hear()
-
-    def hear_goodbye(self, code: int | None) -> None:
-        """The other side said goodbye with this code, or is gone without a word."""
-        self.excused = self.excused or code == Close.GOING_AWAY
-
-    def beat(self) -> None:
-        """Send a ping; say goodbye to one that gives no sign of life."""
-        if self._pulse.beat(written=self._written, waiting=self.waiting):
-            self.write(ping_frame())
-        else:
-            self.close(Close.TOOK_NOTHING, "no sign of life")

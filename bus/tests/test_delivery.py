@@ -11,7 +11,7 @@ from bus_under_test import PATIENCE, Bus, StartBus
 from eventbus.config import Settings
 from eventbus.edges.websocket import Connection
 from eventbus.log import Log, open_log
-from eventbus.subscription import BITE
+from eventbus.subscription import CATCH_UP_BYTES
 from websockets.asyncio.client import connect
 
 
@@ -141,7 +141,7 @@ async def test_a_client_that_comes_back_and_never_reads_holds_little(
             while not outlet.full:
                 await bus.publish("tick", service="the-service")
                 await quick.hear()
-        assert outlet.waiting < 160_000 / 16 + BITE + 51_000
+        assert outlet.waiting < 160_000 / 16 + CATCH_UP_BYTES + 51_000
         slow.ws._response.connection.transport.abort()
 
 

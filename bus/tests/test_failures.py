@@ -96,11 +96,14 @@ async def test_a_defect_is_answered_as_a_problem_and_logged_and_the_bus_lives_on
 async def test_an_event_is_stored_once_although_a_defect_comes_after_the_append(
     bus: Bus, body: bytes, path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(_: object) -> bytes:
+    append = MemoryLog.append
+
+    async def fail(log: MemoryLog, *args: Any) -> Any:
+        await append(log, *args)
         raise ZeroDivisionError("a secret detail")
 
     with monkeypatch.context() as patch:
-        patch.setattr("eventbus.edges.http_api._receipt", fail)
+        patch.setattr(MemoryLog, "append", fail)
         answer = await bus.request("POST", path, data=body, headers={"Authorization": "the-service"})
 
     assert (answer.status, answer.json["title"]) == (500, "Internal Server Error")

@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bus_under_test import PATIENCE, Bus, Socket, StartBus, StartProcess, payloads
+from bus_under_test import PATIENCE, Bus, Socket, StartBus, StartProcess
 from eventbus.config import Settings
 from eventbus.event import Draft, Event
-from eventbus.groups.delivery import GroupDelivery, Groups
-from eventbus.groups.rules import Group
+from eventbus.groups.delivery import LocalGroup
+from eventbus.groups.local import LocalGroups
+from eventbus.groups.rules import GroupState
 from eventbus.log import GroupKey, Log, Publisher
 from eventbus.log.memory import MemoryLog
+from eventbus.outlet import Piece
 from eventbus.patterns import EVERYTHING
 from eventbus.problems import LogUnavailable
 
@@ -187,12 +189,12 @@ class FullOutlet:
         if parts:
             self._drained.set_result(None)
 
-    def write(self, frames: bytes) -> None:
-        self.written += payloads(frames)
+    def write(self, piece: Piece) -> None:
+        self.written += [event.json for event in piece.events]
         self._wrote.set()
 
     async def has_written(self, count: int) -> None:
-        """Wait until it was given so many frames."""
+        """Wait until it was given so many events."""
         async with asyncio.timeout(PATIENCE):
             while len(self.written) < count:
                 self._wrote.clear()
@@ -218,11 +220,11 @@ class FullOutlet:
 
 class TestFullOutlets:
     @pytest.fixture
-    async def group(self) -> GroupDelivery:
+    async def group(self) -> LocalGroup:
         """With one event to deliver."""
         log = MemoryLog()
         await log.append([(Draft(name="job"), Publisher(source="s", scope="s"))])
-        return await Groups(log, ack_wait=30, max_deliveries=5).create(("s", "g"), after=0)
+        return await LocalGroups(log, ack_wait=30, max_deliveries=5).create(("s", "g"), after=0)
 
     async def test_a_member_that_acks_nothing_until_it_has_all_gets_all(self, bus: Bus) -> None:
         async with member(bus, prefetch=64, names=["big"]) as lone:
@@ -231,7 +233,7 @@ class TestFullOutlets:
 
             assert await hear_jobs(lone, 64) == [("big", 1)] * 64
 
-    async def test_one_that_drains_is_waited_for_once_whatever_happens_meanwhile(self, group: GroupDelivery) -> None:
+    async def test_one_that_drains_is_waited_for_once_whatever_happens_meanwhile(self, group: LocalGroup) -> None:
         outlet = FullOutlet()
         with group.joined(outlet, names=EVERYTHING, prefetch=64):
             for _ in range(10):
@@ -244,14 +246,14 @@ class TestFullOutlets:
 
             assert len(outlet.written) == 1
 
-    async def test_one_that_parts_does_not_keep_the_bus_busy(self, group: GroupDelivery) -> None:
+    async def test_one_that_parts_does_not_keep_the_bus_busy(self, group: LocalGroup) -> None:
         outlet = FullOutlet(parts=True)
         with group.joined(outlet, names=EVERYTHING, prefetch=64):
             await turns()
 
             assert outlet.asked == 1
 
-    async def test_one_that_breaks_down_is_no_defect(self, group: GroupDelivery) -> None:
+    async def test_one_that_breaks_down_is_no_defect(self, group: LocalGroup) -> None:
         outlet = FullOutlet()
         with group.joined(outlet, names=EVERYTHING, prefetch=64):
             await turns()
@@ -261,7 +263,7 @@ class TestFullOutlets:
             assert outlet.asked == 1
 
     @pytest.mark.parametrize("parts", [False, True])
-    async def test_who_leaves_is_not_waited_for(self, group: GroupDelivery, parts: bool) -> None:
+    async def test_who_leaves_is_not_waited_for(self, group: LocalGroup, parts: bool) -> None:
         before = asyncio.all_tasks()
         with group.joined(FullOutlet(parts=parts), names=EVERYTHING, prefetch=64):
             await turns()
@@ -281,7 +283,7 @@ async def test_what_becomes_due_while_the_group_looks_for_something_to_do_comes_
     log = MemoryLog()
     await log.append([(Draft(name="job"), Publisher(source="s", scope="s"))])
     times = itertools.count(step=A_LOOK)  # goes on with each look at the clock
-    groups = Groups(log, ack_wait=30, max_deliveries=5, clock=lambda: next(times))
+    groups = LocalGroups(log, ack_wait=30, max_deliveries=5, clock=lambda: next(times))
     outlet = FullOutlet()
     outlet.drain()
     with (await groups.create(("s", "g"), after=0)).joined(outlet, names=EVERYTHING, prefetch=1) as membership:
@@ -320,11 +322,11 @@ class TestGroupsWithoutMembers:
         return log
 
     @pytest.fixture
-    def groups(self, log: SlowLog) -> Groups:
-        return Groups(log, ack_wait=30, max_deliveries=5, clock=lambda: 1000.0)
+    def groups(self, log: SlowLog) -> LocalGroups:
+        return LocalGroups(log, ack_wait=30, max_deliveries=5, clock=lambda: 1000.0)
 
     @staticmethod
-    async def do_one(group: GroupDelivery) -> list[bytes]:
+    async def do_one(group: LocalGroup) -> list[bytes]:
         """Ack 1 as the only member; return what was delivered."""
         outlet = FullOutlet()
         outlet.drain()
@@ -333,7 +335,7 @@ class TestGroupsWithoutMembers:
             membership.ack([1])
         return outlet.written
 
-    async def test_what_was_read_ahead_is_forgotten(self, groups: Groups) -> None:
+    async def test_what_was_read_ahead_is_forgotten(self, groups: LocalGroups) -> None:
         group = await groups.create(self.KEY, after=0)
         outlet = FullOutlet()
         outlet.drain()
@@ -345,7 +347,7 @@ class TestGroupsWithoutMembers:
 
         assert group._ahead == []
 
-    async def test_once_its_place_is_kept_the_group_itself_is_forgotten(self, groups: Groups) -> None:
+    async def test_once_its_place_is_kept_the_group_itself_is_forgotten(self, groups: LocalGroups) -> None:
         group = await groups.create(self.KEY, after=0)
         with group.joined(FullOutlet(), names=EVERYTHING, prefetch=1):
             await groups.keep_places()
@@ -360,7 +362,7 @@ class TestGroupsWithoutMembers:
         assert again is not None
         assert again.place == group.place == b'{"cursor":1,"pending":{}}'
 
-    async def test_it_is_not_while_a_delay_runs(self, groups: Groups) -> None:
+    async def test_it_is_not_while_a_delay_runs(self, groups: LocalGroups) -> None:
         group = await groups.create(self.KEY, after=0)
         outlet = FullOutlet()
         outlet.drain()
@@ -373,7 +375,7 @@ class TestGroupsWithoutMembers:
         assert await groups.find(self.KEY) is group
 
     async def test_it_is_not_while_its_place_cannot_be_kept(
-        self, groups: Groups, log: SlowLog, monkeypatch: pytest.MonkeyPatch
+        self, groups: LocalGroups, log: SlowLog, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async def fail(places: object) -> None:
             raise LogUnavailable("the disk is full")
@@ -387,7 +389,7 @@ class TestGroupsWithoutMembers:
 
         assert await groups.find(self.KEY) is group
 
-    async def test_it_is_not_when_it_went_on_while_its_place_was_kept(self, groups: Groups, log: SlowLog) -> None:
+    async def test_it_is_not_when_it_went_on_while_its_place_was_kept(self, groups: LocalGroups, log: SlowLog) -> None:
         group = await groups.create(self.KEY, after=0)
         other = await groups.create(("s", "other"), after=1)
         await self.do_one(other)
@@ -402,7 +404,7 @@ class TestGroupsWithoutMembers:
         assert await groups.find(self.KEY) is group
 
     async def test_who_asked_for_it_before_it_was_forgotten_finds_what_was_done_since(
-        self, groups: Groups, log: SlowLog
+        self, groups: LocalGroups, log: SlowLog
     ) -> None:
         await groups.create(self.KEY, after=0)
         await groups.keep_places()
@@ -421,7 +423,7 @@ class TestGroupsWithoutMembers:
         assert found is not None
         assert found.place == quicker.place == b'{"cursor":1,"pending":{}}'
 
-    async def test_who_makes_it_after_it_was_made_done_with_and_forgotten_goes_on_there(self, groups: Groups) -> None:
+    async def test_a_group_that_is_made_again_after_it_was_forgotten_goes_on_there(self, groups: LocalGroups) -> None:
         assert await groups.find(self.KEY) is None
         await self.do_one(await groups.create(self.KEY, after=0))
         await groups.keep_places()
@@ -430,7 +432,7 @@ class TestGroupsWithoutMembers:
 
         assert group.cursor == 1
 
-    async def test_one_that_is_being_made_is_not_forgotten(self, groups: Groups, log: SlowLog) -> None:
+    async def test_one_that_is_being_made_is_not_forgotten(self, groups: LocalGroups, log: SlowLog) -> None:
         log.keeping = answer = asyncio.Event()
         creating = asyncio.create_task(groups.create(self.KEY, after=0))
         await turns()
@@ -464,14 +466,14 @@ async def test_while_nobody_has_room_for_what_is_due_the_bus_is_idle(bus: Bus, m
             await publish_jobs(bus, 2)
             await asyncio.gather(one.hear(), two.hear())
         looked = 0
-        look = Group.take_back
+        look = GroupState.take_back
 
-        def count(self: Group, *, now: float) -> None:
+        def count(self: GroupState, *, now: float) -> None:
             nonlocal looked
             looked += 1
             look(self, now=now)
 
-        monkeypatch.setattr(Group, "take_back", count)
+        monkeypatch.setattr(GroupState, "take_back", count)
         for _ in range(20):
             await bus.request("GET", "/healthz")
 
@@ -481,7 +483,7 @@ async def test_while_nobody_has_room_for_what_is_due_the_bus_is_idle(bus: Bus, m
 async def test_an_ack_that_comes_while_its_event_is_read_again_counts() -> None:
     log = AckingLog()
     [one] = await log.append([(Draft(name="job"), Publisher(source="s", scope="s"))])
-    group = await Groups(log, ack_wait=30, max_deliveries=5).create(("s", "g"), after=0)
+    group = await LocalGroups(log, ack_wait=30, max_deliveries=5).create(("s", "g"), after=0)
     first, second = FullOutlet(), FullOutlet()
     first.full = second.full = False
     with group.joined(first, names=EVERYTHING, prefetch=1) as late:

@@ -9,11 +9,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from bus_under_test import PATIENCE, payloads
+from bus_under_test import PATIENCE
 from eventbus.event import Draft
-from eventbus.groups.delivery import DEAD_LETTER, Groups
+from eventbus.groups.dead_letters import DEAD_LETTER
+from eventbus.groups.local import LocalGroups
 from eventbus.groups.rules import Place
 from eventbus.log import GroupKey, Log, Publisher
+from eventbus.outlet import Piece
 from eventbus.patterns import Patterns
 from eventbus.problems import LogUnavailable
 
@@ -47,9 +49,9 @@ class Outlet:
         self.heard: asyncio.Queue[Any] = asyncio.Queue()
         self.parted = asyncio.Event()
 
-    def write(self, frames: bytes) -> None:
-        for payload in payloads(frames):
-            self.heard.put_nowait(json.loads(payload))
+    def write(self, piece: Piece) -> None:
+        for event in piece.events:
+            self.heard.put_nowait(json.loads(event.json))
 
     async def drained(self) -> None:
         pass
@@ -73,9 +75,9 @@ async def troubled(log: Log) -> AsyncIterator[Any]:
     await log.close()
 
 
-def groups_of(log: Log) -> Groups:
+def groups_of(log: Log) -> LocalGroups:
     """The groups of a bus that has just been started on this log."""
-    return Groups(log, ack_wait=30.0, max_deliveries=3)
+    return LocalGroups(log, ack_wait=30.0, max_deliveries=3)
 
 
 async def append(log: Log, *names: str) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from eventbus.groups.attempts import SUSPECT_AFTER, Member
-from eventbus.groups.rules import MAX_PENDING, Group, Place
+from eventbus.groups.attempts import SUSPECT_AFTER, MemberState
+from eventbus.groups.rules import MAX_PENDING, GroupState, Place
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -30,12 +30,12 @@ class Pending:
     """What the model knows of an event that was handed out and is not done."""
 
     deliveries: int
-    holder: Member | None
+    holder: MemberState | None
     until: float  # when the ack wait ends; without a holder, when it is due
     attempts: int = 0
     losses: int = 0
     named: bool = False
-    failed_by: Member | None = None
+    failed_by: MemberState | None = None
     before_loss: tuple[int, int] | None = None  # attempts and losses, while nobody has had it since
 
     @property
@@ -73,10 +73,10 @@ class GroupAgainstModel(RuleBasedStateMachine):
         self.now = 0.0
         self.head = after + published
         self.first = after + 1
-        self.group = Group(Place(cursor=after), ack_wait=ACK_WAIT)
+        self.group = GroupState(Place(cursor=after), ack_wait=ACK_WAIT)
         self.cursor = after
         self.pending: dict[int, Pending] = {}
-        self.members: dict[Member, ModelMember] = {}
+        self.members: dict[MemberState, ModelMember] = {}
         self.done: set[int] = set()
         self.gone = after
         self.keep()
@@ -153,7 +153,7 @@ class GroupAgainstModel(RuleBasedStateMachine):
         member = self.pick(which)
         self.say_working(member, list(member.held)[left_out:])
 
-    def say_working(self, member: Member, seqs: list[int]) -> None:
+    def say_working(self, member: MemberState, seqs: list[int]) -> None:
         self.group.working(member, seqs, now=self.now)
         self.members[member].late, self.members[member].spoke = False, self.now
         for seq in seqs:
@@ -190,7 +190,7 @@ class GroupAgainstModel(RuleBasedStateMachine):
         while self.hand_out_one(ready):
             pass
 
-    def hand_out_one(self, ready: list[Member]) -> bool:
+    def hand_out_one(self, ready: list[MemberState]) -> bool:
         for seq in self.what_is_next():
             again = seq in self.pending
             member = self.group.choose(ready, seq if again else None, now=self.now)
@@ -235,7 +235,7 @@ class GroupAgainstModel(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         """`kill -9`: all members are gone, and so is what happened since the place was kept last."""
-        self.group = Group(msgspec.json.decode(self.kept, type=Place), ack_wait=ACK_WAIT)
+        self.group = GroupState(msgspec.json.decode(self.kept, type=Place), ack_wait=ACK_WAIT)
         self.members.clear()
         self.cursor, pending = self.kept_model
         self.pending = {
@@ -292,17 +292,17 @@ class GroupAgainstModel(RuleBasedStateMachine):
 
     # Helpers.
 
-    def pick(self, which: int) -> Member:
+    def pick(self, which: int) -> MemberState:
         return list(self.members)[which % len(self.members)]
 
-    def held_by(self, member: Member) -> list[Pending]:
+    def held_by(self, member: MemberState) -> list[Pending]:
         """In the order they were delivered in."""
         return [self.pending[seq] for seq in sorted(self.held_seqs(member), key=lambda seq: self.pending[seq].until)]
 
-    def held_seqs(self, member: Member) -> list[int]:
+    def held_seqs(self, member: MemberState) -> list[int]:
         return [seq for seq, each in self.pending.items() if each.holder is member]
 
-    def find(self, seq: int, member: Member) -> None:
+    def find(self, seq: int, member: MemberState) -> None:
         if pending := self.pending.get(seq):
             if pending.before_loss:
                 pending.attempts, pending.losses = pending.before_loss
@@ -319,7 +319,7 @@ class GroupAgainstModel(RuleBasedStateMachine):
         assert list(self.group.next_due(now=self.now)) == again
         return again + ([self.cursor + 1] if self.cursor < self.head else [])
 
-    def check_choice(self, member: Member | None, ready: list[Member], event: Pending | None) -> None:
+    def check_choice(self, member: MemberState | None, ready: list[MemberState], event: Pending | None) -> None:
         """One with room that keeps its word, the least busy; a suspect goes to one that holds nothing else.
 
         While a suspect waits, one member gets nothing else, unless a suspect is being tried.
@@ -348,7 +348,8 @@ TestGroups: Any = GroupAgainstModel.TestCase
 
 
 def test_a_group_with_too_much_open_takes_nothing_new_until_some_is_done() -> None:
-    group = Group(Place(cursor=MAX_PENDING, pending=dict.fromkeys(range(1, MAX_PENDING + 1), 1)), ack_wait=ACK_WAIT)
+    place = Place(cursor=MAX_PENDING, pending=dict.fromkeys(range(1, MAX_PENDING + 1), 1))
+    group = GroupState(place, ack_wait=ACK_WAIT)
     member = group.join(1, now=0.0)
     assert group.room == 0
 
@@ -358,7 +359,7 @@ def test_a_group_with_too_much_open_takes_nothing_new_until_some_is_done() -> No
 
 
 def test_what_was_given_back_for_long_and_is_done_all_the_same_takes_no_memory() -> None:
-    group = Group(Place(cursor=0), ack_wait=ACK_WAIT)
+    group = GroupState(Place(cursor=0), ack_wait=ACK_WAIT)
     member = group.join(100, now=0.0)
     for seq in range(1, 101):
         group.deliver(seq, member, now=0.0)
@@ -381,7 +382,7 @@ def test_one_event_that_kills_its_member_each_time_is_the_only_one_that_is_tried
 ) -> None:
     """Each member does some of what it holds, then comes upon the poison, perhaps; a new one takes its place."""
     poison = poison % events + 1
-    group = Group(Place(cursor=0), ack_wait=ACK_WAIT)
+    group = GroupState(Place(cursor=0), ack_wait=ACK_WAIT)
     members = [group.join(prefetch, now=0.0) for prefetch in prefetches]
     kills = 0
     while group.attempts(poison) < 5:
@@ -400,7 +401,7 @@ def test_one_event_that_kills_its_member_each_time_is_the_only_one_that_is_tried
     assert place.attempts == {poison: 5}
 
 
-def hand_out_all(group: Group, head: int) -> None:
+def hand_out_all(group: GroupState, head: int) -> None:
     while True:
         again = [seq for seq in group.next_due(now=0.0) if group.choose(group.members, seq, now=0.0)]
         new = [group.cursor + 1] if group.cursor < head and group.choose(group.members, now=0.0) else []
@@ -412,16 +413,16 @@ def hand_out_all(group: Group, head: int) -> None:
             return
 
 
-def joined(count: int, *, prefetch: int = 100) -> tuple[Group, Member]:
+def joined(count: int, *, prefetch: int = 100) -> tuple[GroupState, MemberState]:
     """A group whose only member holds so many events."""
-    group = Group(Place(cursor=0), ack_wait=ACK_WAIT)
+    group = GroupState(Place(cursor=0), ack_wait=ACK_WAIT)
     member = group.join(prefetch, now=0.0)
     for seq in range(1, count + 1):
         group.deliver(seq, member, now=0.0)
     return group, member
 
 
-def attempts(group: Group) -> dict[int, int]:
+def attempts(group: GroupState) -> dict[int, int]:
     return group.place.attempts or {}
 
 
@@ -509,7 +510,7 @@ def test_working_is_no_way_to_take_what_others_hold() -> None:
 def test_a_place_that_an_older_bus_has_kept_is_read_and_an_older_bus_can_read_one() -> None:
     kept = b'{"cursor":9,"pending":{"3":4,"7":1}}'
 
-    group = Group(msgspec.json.decode(kept, type=Place), ack_wait=ACK_WAIT)
+    group = GroupState(msgspec.json.decode(kept, type=Place), ack_wait=ACK_WAIT)
 
     assert attempts(group) == {}
     assert group.deliveries(3) == 4
@@ -521,7 +522,7 @@ def test_attempts_and_losses_survive_a_restart_that_counts_as_neither() -> None:
     group.nack(member, 2, due=0.0)
     group.leave(member, now=0.0)
 
-    again = Group(msgspec.json.decode(msgspec.json.encode(group.place), type=Place), ack_wait=ACK_WAIT)
+    again = GroupState(msgspec.json.decode(msgspec.json.encode(group.place), type=Place), ack_wait=ACK_WAIT)
 
     assert (
         again.place == group.place == Place(cursor=3, pending={1: 1, 2: 1, 3: 1}, attempts={2: 1}, losses={1: 1, 3: 1})

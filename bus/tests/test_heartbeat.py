@@ -12,8 +12,8 @@ from aiohttp import WSMsgType
 from bus_under_test import PATIENCE, Bus, StartBus
 from eventbus.config import Settings
 from eventbus.edges.heartbeat import MISSED_BEATS, Pulse
+from eventbus.edges.socket_outlet import SocketOutlet
 from eventbus.log.memory import MemoryLog
-from eventbus.outlet import SocketOutlet
 
 
 @pytest.fixture

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
 import pytest
-from bus_under_test import PATIENCE, payloads
+from bus_under_test import PATIENCE
 from eventbus import hub as hub_module
 from eventbus import subscription
 from eventbus.event import Draft, Event
 from eventbus.hub import Hub
 from eventbus.log import READ_LIMIT, Log, Publisher
+from eventbus.outlet import Piece
 from eventbus.patterns import Patterns
 from eventbus.problems import LogUnavailable
 from eventbus.routing import Client, Service
@@ -33,7 +33,7 @@ class Outlet:
         self.capacity = capacity
         self.waiting: list[str] = []
         self.taken: list[str] = []
-        self.writes: list[bytes] = []
+        self.writes: list[Piece] = []
         self.writes_while_full = 0
         self._changed = asyncio.Condition()
         self._written = asyncio.Event()
@@ -51,10 +51,10 @@ class Outlet:
     def full(self) -> bool:
         return len(self.waiting) >= self.capacity
 
-    def write(self, frames: bytes) -> None:
-        self.writes.append(frames)
+    def write(self, piece: Piece) -> None:
+        self.writes.append(piece)
         self.writes_while_full += self.full
-        self.waiting += [json.loads(payload)["name"] for payload in payloads(frames)]
+        self.waiting += [event.name for event in piece.events]
         self._written.set()
 
     async def drained(self) -> None:

@@ -6,10 +6,10 @@ import json
 import re
 
 from documents import ROOT, blocks
+from eventbus.edges.frames import Close
 from eventbus.edges.messages import COMMANDS
 from eventbus.edges.refusals import ANSWERS
 from eventbus.event import Draft, logged
-from eventbus.frames import Close
 
 PAGE = ROOT / "docs" / "protocol.md"
 TEXT = PAGE.read_text()

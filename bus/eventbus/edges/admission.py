@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 from msgspec import UNSET, UnsetType
 
-from ..config import Settings
-from ..groups.delivery import Groups, Membership
+from ..authorization import Authorization
+from ..groups import Groups, Member
 from ..hub import Hub
 from ..identities import Identities, address_of
-from ..limits.publish_rate import ClientRate
 from ..log import Log
 from ..outlet import Outlet
 from ..patterns import Patterns
 from ..problems import TooFast
 from ..routing import Client, Service
-from ..services import Services
 from .messages import Authenticate, Authenticated, BadCommand, Identified, Identify
 
 CONNECTIONS_OF_A_CLIENT = 20
 """Each gets each of its events, so more would multiply what one client can make the bus send."""
-
-
-class WrongCredentials(Exception):
-    """There is no service with this token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +33,7 @@ class Admitted:
     """
 
     answer: Identified | Authenticated
-    join: Callable[[Outlet], AbstractContextManager[Membership | None]]
+    join: Callable[[Outlet], AbstractContextManager[Member | None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +51,21 @@ class _Start:
     oldest: int | UnsetType = UNSET
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What a connection is told, so that no client guesses.
+
+    Attributes:
+        max_event: Largest event, in bytes of JSON.
+        ack_wait: Seconds that a member of a group has to ack an event, or to say that it is working on it.
+        heartbeat: Seconds between pings.
+    """
+
+    max_event: int
+    ack_wait: float
+    heartbeat: float
+
+
 class Admission:
     """Admits clients and services.
 
@@ -65,9 +74,9 @@ class Admission:
         hub: Delivers to clients and services.
         groups: Deliver to members of groups.
         identities: Gives clients theirs.
-        services: Which services may connect.
-        rate: How fast clients may come.
-        settings: What the other side is told of them.
+        authorization: Which services may connect.
+        issue: Makes a new identity for a client at a host, and returns its token.
+        told: What every connection is told of the bus's settings.
     """
 
     def __init__(
@@ -77,21 +86,17 @@ class Admission:
         hub: Hub,
         groups: Groups,
         identities: Identities,
-        services: Services,
-        rate: ClientRate,
-        settings: Settings,
+        authorization: Authorization,
+        issue: Callable[[str], Awaitable[str]],
+        told: Told,
     ) -> None:
         self._log = log
         self._hub = hub
         self._groups = groups
         self._identities = identities
-        self._services = services
-        self._rate = rate
-        self._settings = settings
-
-    def knows(self, authorization: Sequence[str]) -> bool:
-        """Are these Authorization headers those of a service?"""
-        return self._services.with_header(authorization) is not None
+        self._authorization = authorization
+        self._issue = issue
+        self._told = told
 
     async def identify(self, command: Identify, *, host: str) -> Admitted:
         """Give a client its identity back, or a new one; `host` is where it is.
@@ -104,7 +109,7 @@ class Admission:
         address = await self._identities.use(token)
         resumed = address is not None
         if address is None:
-            token = await self._issue(host)
+            token = await self._new_identity(host)
             address = address_of(token)
         client = Client(address)
         start = await self._start(command, address=client.address)
@@ -118,32 +123,27 @@ class Admission:
             resumed=resumed,
             seq=self._log.head,
             epoch=self._log.epoch,
-            max_event=self._settings.max_event,
+            max_event=self._told.max_event,
             gap=start.gap,
             oldest=start.oldest,
         )
         return Admitted(answer=answer, join=lambda outlet: self._hub.connected(client, outlet, after=start.after))
 
-    async def _issue(self, host: str) -> str:
+    async def _new_identity(self, host: str) -> str:
         try:
-            self._rate.take_identity(host=host)
+            return await self._issue(host)
         except TooFast as problem:
             raise BadCommand("identify", problem.detail) from None
-        return await self._identities.issue()
 
     async def authenticate(self, command: Authenticate) -> Admitted:
         """Find the service that has these credentials.
 
         Raises:
-            WrongCredentials: There is none.
+            NoRight: There is none.
             BadCommand: One of the names is no pattern.
             LogUnavailable: The log cannot be read or written.
         """
-        credentials = command.credentials
-        service = self._services.with_token(credentials) if isinstance(credentials, str) else None
-        if service is None:
-            raise WrongCredentials
-        service = _narrowed(service, command.names)
+        service = _narrowed(self._authorization.service_with(command.credentials), command.names)
         if command.group is not None:
             return await self._join_group(service, command, command.group)
         start = await self._start(command)
@@ -192,8 +192,8 @@ class Admission:
             service=service.name,
             seq=self._log.head,
             epoch=self._log.epoch,
-            ack_wait=self._settings.ack_wait,
-            heartbeat=self._settings.heartbeat,
+            ack_wait=self._told.ack_wait,
+            heartbeat=self._told.heartbeat,
             gap=start.gap,
             oldest=start.oldest,
         )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from typing import cast
+from contextlib import AbstractContextManager
+from typing import Protocol, cast
 
 from aiohttp import web
 
 from ..limits.hosts import Network, sending_host
-from ..limits.request_bytes import Hold
 from ..patterns import Patterns
 from ..problems import AnotherLog, NotJson, TooLarge
+from ..routing import Service
 from ..server.http_protocol import HttpProtocol
 from .refusals import BadParameter, TooManyChunks, TooSlow
 
@@ -25,6 +26,24 @@ MAX_CHUNKS = 64 * 1024
 """Pieces in which a body may come whose length was not announced: each costs, however small it is."""
 
 
+class Hold(Protocol):
+    """Counts the bytes that one request holds."""
+
+    def grow(self, more: int) -> None:
+        """Count so many bytes that have come.
+
+        Raises:
+            Overloaded: They are too many beside those of other requests.
+        """
+
+
+class HoldBytes(Protocol):
+    """Counts the bytes of a request until the block is left."""
+
+    def __call__(self, service: Service | None, *, host: str) -> AbstractContextManager[Hold]:
+        """Begin with none, for a service or for a client at this host."""
+
+
 async def read_body(request: web.Request, hold: Hold) -> bytes:
     """Wait for the whole body.
 
@@ -36,7 +55,7 @@ async def read_body(request: web.Request, hold: Hold) -> bytes:
         NotJson: It is compressed, or broke off.
         TooLarge: It is larger than the app allows.
         TooSlow: It did not come in time.
-        Unavailable: The bus holds too much already.
+        Overloaded: The bus holds too much already.
     """
     encoding = request.headers.get("Content-Encoding", "identity")
     if encoding.lower() != "identity":  # a small body could unfold to a huge one, and keep the bus busy with it

@@ -9,19 +9,20 @@ from contextlib import AbstractContextManager, suppress
 
 from aiohttp import WSMessage, WSMsgType, web
 
+from ..authorization import Authorization
 from ..config import Settings
-from ..frames import Close, pong_frame, reason_of, text_frame
-from ..groups.delivery import Membership
+from ..groups import Member
 from ..limits.frame_rate import Strangers
 from ..limits.websockets import Seat, Seats
-from ..outlet import CLOSING, SocketOutlet
-from ..problems import LogUnavailable, Stopping
+from ..problems import LogUnavailable, NoRight, Stopping
 from ..server.upgrade import WebSocketProtocol, upgrade
 from . import messages
-from .admission import Admission, Admitted, WrongCredentials
+from .admission import Admission, Admitted
 from .cors import Cors
+from .frames import Close, pong_frame, reason_of, text_frame
 from .messages import BadCommand, NotACommand, NotAuthenticated, decode_command, encode_answer
 from .requests import sender
+from .socket_outlet import CLOSING, SocketOutlet
 
 logger = logging.getLogger("eventbus")
 
@@ -31,12 +32,14 @@ class WebSocketApi:
 
     Args:
         admission: Says who may come in, and lets them.
+        authorization: Tells services by their headers.
         cors: Whose pages may connect.
         settings: Limits.
     """
 
-    def __init__(self, *, admission: Admission, cors: Cors, settings: Settings) -> None:
+    def __init__(self, *, admission: Admission, authorization: Authorization, cors: Cors, settings: Settings) -> None:
         self.admission = admission
+        self._authorization = authorization
         self.settings = settings
         self._cors = cors
         self.seats, self._strangers = Seats(settings.max_connections), Strangers(settings.client_rate)
@@ -51,7 +54,9 @@ class WebSocketApi:
         if self._draining:
             raise Stopping("the bus is stopping; connect again")
         host = sender(request, trusted_proxies=self.settings.trusted_proxies)
-        seat = self.seats.take(host, service=self.admission.knows(request.headers.getall("Authorization", [])))
+        seat = self.seats.take(
+            host, service=self._authorization.is_service(request.headers.getall("Authorization", []))
+        )
         protocol = WebSocketProtocol(None if seat.service else self._strangers.connected(host))
         try:
             transport = upgrade(request, protocol)
@@ -104,8 +109,8 @@ class Connection:
         self._seat = seat
         self._protocol = protocol
         self.outlet = SocketOutlet(transport, protocol.drained, send_buffer=api.settings.send_buffer)
-        self._delivery: AbstractContextManager[Membership | None] | None = None  # begins once it is known who is there
-        self._membership: Membership | None = None
+        self._delivery: AbstractContextManager[Member | None] | None = None  # begins once it is known who is there
+        self._member: Member | None = None
 
     async def run(self) -> None:
         """Obey commands until the connection ends."""
@@ -127,7 +132,7 @@ class Connection:
             async with asyncio.timeout(self._api.settings.identify_timeout) as until_known:
                 await self._obey_until_known(incoming, until_known)
             if self._delivery:  # nothing was awaited since the answer named a position, so no event slips through
-                with self._delivery as self._membership:
+                with self._delivery as self._member:
                     async for message in incoming:
                         await self._obey(message)
                     self.outlet.hear_goodbye(self._protocol.goodbye)
@@ -152,13 +157,13 @@ class Connection:
 
     async def _obey(self, message: WSMessage) -> None:
         if self.outlet.parting:
-            if self._membership and message.type is WSMsgType.TEXT:  # an ack that was under way counts
+            if self._member and message.type is WSMsgType.TEXT:  # an ack that was under way counts
                 with suppress(ConnectionError):  # nothing is answered any more
                     await self._obey_text(message.data)
             return
         self.outlet.hear()
         if message.type is WSMsgType.PING:
-            self.outlet.write(pong_frame(message.data))
+            self.outlet.send(pong_frame(message.data))
             await self.outlet.drained()  # or pongs to one that never reads would pile up
         elif message.type is WSMsgType.BINARY:
             self._answer(messages.CommandError(action=None, error="expected text, got binary"))
@@ -180,12 +185,12 @@ class Connection:
 
     async def _do(self, command: messages.Command) -> None:
         match command:
-            case messages.Ack(seq=seq) if self._membership:
-                self._membership.ack([seq] if isinstance(seq, int) else seq)
-            case messages.Nack(seq=seq, delay=delay) if self._membership:
-                self._membership.nack(seq, delay=delay)
-            case messages.Working(seq=seq) if self._membership:
-                self._membership.working([seq] if isinstance(seq, int) else seq)
+            case messages.Ack(seq=seq) if self._member:
+                self._member.ack([seq] if isinstance(seq, int) else seq)
+            case messages.Nack(seq=seq, delay=delay) if self._member:
+                self._member.nack(seq, delay=delay)
+            case messages.Working(seq=seq) if self._member:
+                self._member.working([seq] if isinstance(seq, int) else seq)
             case messages.Ack() | messages.Nack() | messages.Working():
                 raise BadCommand(command, "only a member of a group can say this; authenticate with a group")
             case messages.Ping():
@@ -195,7 +200,7 @@ class Connection:
                 raise BadCommand(command, "this connection has said who it is; open another one")
             case messages.Identify():
                 admitted = await self._api.admission.identify(command, host=self._host)
-                self.outlet.be_a_client_s()
+                self.outlet.bound_as_client()
                 self._let_in(admitted)
             case messages.Authenticate():
                 await self._authenticate(command)
@@ -205,8 +210,8 @@ class Connection:
             self._let_in(await self._api.admission.authenticate(command))
             self._api.seats.give_to_service(self._seat)
             self._protocol.trust()
-        except WrongCredentials:
-            self._answer(NotAuthenticated(error="wrong credentials; see the services file"))
+        except NoRight as refusal:
+            self._answer(NotAuthenticated(error=refusal.detail))
             self.outlet.close(Close.WRONG_CREDENTIALS, "wrong credentials")
 
     def _let_in(self, admitted: Admitted) -> None:
@@ -214,4 +219,4 @@ class Connection:
         self._delivery = admitted.join(self.outlet)
 
     def _answer(self, answer: messages.Answer) -> None:
-        self.outlet.write(text_frame(encode_answer(answer)))
+        self.outlet.send(text_frame(encode_answer(answer)))

@@ -15,7 +15,7 @@ SUSPECT_AFTER = 2
 
 
 @dataclass(slots=True, eq=False)
-class Member:
+class MemberState:
     """One connection that takes part.
 
     Attributes:
@@ -54,9 +54,9 @@ class Pending:
     deliveries: int = 0
     attempts: int = 0
     losses: int = 0
-    holder: Member | None = None
+    holder: MemberState | None = None
     named: bool = False
-    failed_by: Member | None = None
+    failed_by: MemberState | None = None
     _before_loss: tuple[int, int] | None = None
 
     @property
@@ -69,7 +69,7 @@ class Pending:
         """Has nobody had it since its connection was lost? Then its member may come back with it in hand."""
         return self._before_loss is not None
 
-    def deliver(self, member: Member) -> None:
+    def deliver(self, member: MemberState) -> None:
         """Count a delivery."""
         self.deliveries += 1
         self.holder, self.named, self._before_loss = member, False, None
@@ -90,7 +90,7 @@ class Pending:
         """Count nothing: the bus itself ended the connection, or its member left on purpose."""
         self._before_loss = (self.attempts, self.losses)
 
-    def find(self, member: Member) -> None:
+    def find(self, member: MemberState) -> None:
         """Take back what a loss had counted: the member is back, and still at work."""
         if self._before_loss:
             self.attempts, self.losses = self._before_loss

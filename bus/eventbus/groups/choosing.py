@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from .attempts import Member, Pending
+from .attempts import MemberState, Pending
 
 
 def choose(
-    members: Collection[Member], ready: Iterable[Member], event: Pending | None, *, suspect_waits: bool
-) -> Member | None:
+    members: Collection[MemberState], ready: Iterable[MemberState], event: Pending | None, *, suspect_waits: bool
+) -> MemberState | None:
     """Tell who gets an event; None if nobody can take it now.
 
     Args:
@@ -30,7 +30,7 @@ def choose(
     return max(able, key=lambda member: member.room, default=None)
 
 
-def _trusted(members: Collection[Member]) -> dict[Member, None]:
+def _trusted(members: Collection[MemberState]) -> dict[MemberState, None]:
     """Leave out those that were late: they may be frozen. If all were, those that never say `working` get something.
 
     One that does will say so once it lives again, and may hold what it has been given all the while.
@@ -39,7 +39,7 @@ def _trusted(members: Collection[Member]) -> dict[Member, None]:
     return prompt or {member: None for member in members if member.spoke is None}
 
 
-def _kept_free(trusted: Collection[Member]) -> Member | None:
+def _kept_free(trusted: Collection[MemberState]) -> MemberState | None:
     if any(member.apart and member.held for member in trusted):
         return None  # a suspect is being tried; one at a time is enough
     return min(trusted, key=lambda member: len(member.held), default=None)

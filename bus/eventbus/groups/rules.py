@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Iterator
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from .attempts import Member, Pending
+from .attempts import MemberState, Pending
 from .choosing import choose
 from .waiting import Waiting
 
@@ -36,7 +36,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     losses: dict[int, int] | UnsetType = UNSET
 
 
-class Group:
+class GroupState:
     """Who holds what, what is due again, and how far the group has come.
 
     Args:
@@ -51,7 +51,7 @@ class Group:
     def __init__(self, place: Place, *, ack_wait: float) -> None:
         self._ack_wait = ack_wait
         self.cursor = place.cursor
-        self.members: dict[Member, None] = {}  # in the order they came
+        self.members: dict[MemberState, None] = {}  # in the order they came
         self._pending: dict[int, Pending] = {}
         self._due = Waiting()  # what nobody holds
         self._suspects = Waiting()  # nor these
@@ -78,16 +78,16 @@ class Group:
         """How many new events may be handed out; those that come again have their room already."""
         return max(0, MAX_PENDING - len(self._pending))
 
-    def join(self, prefetch: int, *, working: Iterable[int] = (), now: float) -> Member:
+    def join(self, prefetch: int, *, working: Iterable[int] = (), now: float) -> MemberState:
         """Add a member; it may still be `working` on what it held on an earlier connection, and holds that again."""
-        member = Member(prefetch)
+        member = MemberState(prefetch)
         self.members[member] = None
         for seq in working:
             if seq in self._pending:
                 self._find(seq, member, now=now)
         return member
 
-    def leave(self, member: Member, *, now: float, lost: bool = True) -> None:
+    def leave(self, member: MemberState, *, now: float, lost: bool = True) -> None:
         """Remove a member; what it held is due at once.
 
         Args:
@@ -102,12 +102,12 @@ class Group:
             self._pending[seq].put_back()
             self._return(seq, due=now)
 
-    def choose(self, ready: Iterable[Member], seq: int | None = None, *, now: float) -> Member | None:
+    def choose(self, ready: Iterable[MemberState], seq: int | None = None, *, now: float) -> MemberState | None:
         """Tell which of the members that are `ready` gets an event that comes again, or a new one if none is named."""
         event = None if seq is None else self._pending.get(seq)
         return choose(self.members, ready, event, suspect_waits=self._suspects.next_due(now=now) is not None)
 
-    def deliver(self, seq: int, member: Member, *, now: float) -> int:
+    def deliver(self, seq: int, member: MemberState, *, now: float) -> int:
         """Hand an event to a member; return how often it was delivered by now."""
         self.cursor = max(self.cursor, seq)
         pending = self._pending.setdefault(seq, Pending())
@@ -141,20 +141,20 @@ class Group:
         """Is this an event that is not done and that nobody holds?"""
         return seq in self._due or seq in self._suspects
 
-    def ack(self, member: Member, seqs: Iterable[int]) -> None:
+    def ack(self, member: MemberState, seqs: Iterable[int]) -> None:
         """Count events as done, whoever holds them; those that are not pending are ignored."""
         member.late = False
         for seq in seqs:
             self.drop(seq)
 
-    def nack(self, member: Member, seq: int, *, due: float) -> None:
+    def nack(self, member: MemberState, seq: int, *, due: float) -> None:
         """Give an event back, to be delivered again from `due` on; ignored if the member does not hold it."""
         member.late = False
         if seq in member.held:
             self._pending[seq].fail()
             self._return(seq, due=due)
 
-    def working(self, member: Member, seqs: Collection[int], *, now: float) -> None:
+    def working(self, member: MemberState, seqs: Collection[int], *, now: float) -> None:
         """Let the ack wait begin anew for what the member has in hand; what it does not hold is ignored.
 
         Unless nobody has had it since it was lost, as with a member that was frozen: then the member holds it again.
@@ -209,7 +209,7 @@ class Group:
         """Was anything given back with a delay that is not over? A place does not tell."""
         return self._due.any_after(now) or self._suspects.any_after(now)
 
-    def _take_back_what_was_left_out(self, overdue: Iterable[int], member: Member, *, now: float) -> None:
+    def _take_back_what_was_left_out(self, overdue: Iterable[int], member: MemberState, *, now: float) -> None:
         """The member lives, and says `working` for others: it failed at these, unless they never reached it."""
         for seq in overdue:
             if self._pending[seq].named:
@@ -222,19 +222,19 @@ class Group:
             self._pending[seq].fail()
             self._return(seq, due=now)
 
-    def _connection_lost(self, seqs: Iterable[int], member: Member, *, now: float) -> None:
+    def _connection_lost(self, seqs: Iterable[int], member: MemberState, *, now: float) -> None:
         alone = len(member.held) == 1
         for seq in seqs:
             self._pending[seq].lose(alone=alone)
             self._return(seq, due=now)
 
-    def _hold(self, seq: int, member: Member, *, now: float) -> None:
+    def _hold(self, seq: int, member: MemberState, *, now: float) -> None:
         self._due.remove(seq)
         self._suspects.remove(seq)
         member.held.pop(seq, None)  # its turn is by the time when its ack wait ends
         member.held[seq] = now + self._ack_wait
 
-    def _find(self, seq: int, member: Member, *, now: float) -> None:
+    def _find(self, seq: int, member: MemberState, *, now: float) -> None:
         pending = self._pending[seq]
         if pending.holder:
             del pending.holder.held[seq]
@@ -250,7 +250,7 @@ class Group:
         (self._suspects if pending.is_suspect else self._due).add(seq, due=due)
 
 
-def _overdue(member: Member, now: float) -> Iterator[int]:
+def _overdue(member: MemberState, now: float) -> Iterator[int]:
     for seq, until in member.held.items():
         if until > now:
             return

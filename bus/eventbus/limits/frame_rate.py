@@ -11,16 +11,15 @@ from collections import deque
 from collections.abc import Callable
 
 from ..problems import TooFast
+from .arrivals import BURST, ROUNDING, Arrivals
 from .hosts import places_of
-from .publish_rate import BURST, CLIENTS_OF_A_HOST, _Arrivals
+from .publish_rate import CLIENTS_OF_A_HOST
 
 OBEYED_AT_ONCE = 8
 """Messages that are obeyed in one turn of the loop, however many connections they came from."""
 
 BYTES_OF_A_FRAME = 4096
 """So many bytes that come at once count as a frame."""
-
-_ROUNDING = 1e-6  # seconds
 
 
 class Strangers:
@@ -34,7 +33,7 @@ class Strangers:
     def __init__(self, rate: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate = rate
         self._clock = clock
-        self._hosts = _Arrivals(1, BURST, "seconds of frames a second")
+        self._hosts = Arrivals(1, BURST, "seconds of frames a second")
         self._waiting: deque[asyncio.Future[None]] = deque()
         self.most_at_once = rate * BURST if rate else float("inf")
 
@@ -56,7 +55,7 @@ class Strangers:
                 self._hosts.add(place, each, now)
         elif frames > 1 or ahead:
             raise self._too_fast(rest)
-        if ahead + seconds > BURST + _ROUNDING:
+        if ahead + seconds > BURST + ROUNDING:
             raise self._too_fast(ahead)
         stranger.due = now + ahead + seconds
         return min(max(rest, 0.0), BURST)

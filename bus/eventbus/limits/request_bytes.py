@@ -7,6 +7,7 @@ from functools import lru_cache
 from weakref import WeakValueDictionary
 
 from ..problems import Overloaded
+from ..routing import Service
 from .hosts import places_of
 
 MAX_HELD = 64 * 1024 * 1024
@@ -18,8 +19,26 @@ SMALL = 64 * 1024
 SHARE_OF_THE_LARGE = 0.75
 """The rest is kept for small requests, so that they pass beside large ones."""
 
+SHARE_OF_A_HOST = 1 / 8
+"""Of the bytes that all but services may have under way."""
+
 SHARE_OF_A_SITE = 0.5
 """More may all hosts of a site not have, however many they are."""
+
+
+class RequestBytes:
+    """What all requests hold. Services have a budget apart; of the other one a host has a share.
+
+    Anybody at all can begin to send a body and never end.
+    """
+
+    def __init__(self) -> None:
+        self._of_services = Budget(MAX_HELD)
+        self._of_others = Budget(MAX_HELD, share=SHARE_OF_A_HOST)
+
+    def hold(self, service: Service | None, *, host: str) -> Hold:
+        """Count the bytes of a request, as they come, until the block is left."""
+        return (self._of_services if service else self._of_others).hold(host=host)
 
 
 class Budget:

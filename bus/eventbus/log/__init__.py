@@ -44,8 +44,8 @@ class Publisher(msgspec.Struct, frozen=True, kw_only=True):
     scope: str
 
 
-class Appended(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Where a draft stands in the log.
+class Appended(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
+    """Where a draft stands in the log; also the receipt that its publisher gets.
 
     Attributes:
         id: The event's id.

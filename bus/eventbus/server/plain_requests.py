@@ -21,6 +21,7 @@ from aiohttp import web
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpProcessingError, HttpRequestParser, HttpVersion11
 from aiohttp.tcp_helpers import tcp_keepalive
+from msgspec.json import encode
 
 from ..config import Settings
 from ..edges.cors import Cors
@@ -203,7 +204,7 @@ class _PlainRequests(asyncio.Protocol):
         """Answer the request that data begins with, or leave all to aiohttp."""
         path, end_of_head = self._path, data.find(b"\r\n\r\n")
         begin = end_of_head + 4
-        head = path.head(data[:begin]) if end_of_head >= 0 and not path.api.draining else None
+        head = path.head(data[:begin]) if end_of_head >= 0 and not path.api.stopping else None
         if head is None or len(data) < begin + head.length:
             self._hand_over(data)
             return
@@ -216,9 +217,9 @@ class _PlainRequests(asyncio.Protocol):
         api = self._path.api
         try:
             host = sending_host(self._peer, head.forwarded, trusted=self._path.proxies)
-            with api.publishing.room(head.service, host=host) as hold:
+            with api.hold_bytes(head.service, host=host) as hold:
                 hold.grow(len(body))
-                receipt = await api.publish_body(body, head.service, host=host)
+                receipt = encode(await api.publishing.publish(body, head.service, host=host))
             answer = _OK % (len(receipt), head.headers, _date(), receipt)
         except Problem as problem:
             answer = raw_refusal(problem, b"%bDate: %b\r\n" % (head.headers, _date()))

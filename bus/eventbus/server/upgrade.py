@@ -19,8 +19,8 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpVersion11
 from aiohttp.http_websocket import WS_KEY, WebSocketError, WebSocketReader
 
+from ..edges.frames import Close
 from ..edges.refusals import BadParameter, WrongVersion
-from ..frames import Close
 from ..limits.frame_rate import Stranger
 from ..problems import TooFast
 from .door import switch

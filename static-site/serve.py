@@ -20,7 +20,7 @@ from eventbus.environment import ConfigError, origin
 from eventbus.server.command_line import read_command_line
 from eventbus.server.listening import listen
 from eventbus.server.runner import end_with
-from eventbus.server.running import create_runner, http_protocols, serve, stop_listening
+from eventbus.server.running import create_runner, serve
 from eventbus.server.stopping import stop_signal
 from eventbus.server.tls import open_tls
 
@@ -47,12 +47,12 @@ async def _serve(settings: Settings) -> None:
     sockets = listen(settings.file_server_host, settings.file_server_port, setting="HTTP_FILE_SERVER")
     runner = create_runner(create_app(settings.public_url))
     await runner.setup()
-    servers = await serve(http_protocols(runner), sockets, settings=settings, tls=tls)
+    serving = await serve(runner, sockets, settings=settings, tls=tls)
     try:
         logger.info("Open %s in a browser", _address(settings))
         await stop.wait()
     finally:
-        await stop_listening(servers)
+        await serving.stop()
         await runner.cleanup()
 
 

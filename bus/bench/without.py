@@ -5,20 +5,18 @@ Its settings come from the environment, like the bus's own.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aiohttp import web
 from eventbus import __main__ as program
-from eventbus import publishing, subscription
-from eventbus.edges import websocket
+from eventbus import batches, subscription
 from eventbus.log import sqlite
 from eventbus.log.sqlite import checkpoints, commits, indexes, opening, rows, tail
 from eventbus.outlet import Piece
+from eventbus.server import plain_requests
 from eventbus.server import running as serving
 from msgspec import json, structs
 
@@ -69,18 +67,11 @@ def _one_encoding() -> None:
 
 
 def _upgrade() -> None:
-    connect = websocket.WebSocketApi.connect
-
-    async def wait(self: websocket.WebSocketApi, request: web.Request) -> web.StreamResponse:
-        answer = await connect(self, request)  # what aiohttp has of the request stays until the connection ends
-        await asyncio.wait([next(reversed(self._connections.values()))])
-        return answer
-
-    _replace(websocket.WebSocketApi, "connect", wait)
+    _replace(plain_requests, "shake_hands", lambda *_: None)  # every handshake is aiohttp's
 
 
 def _whole_batch() -> None:
-    _replace(publishing, "_decode_many", lambda _: None)
+    _replace(batches, "_decode_many", lambda _: None)
 
 
 def _group_commit() -> None:

@@ -9,18 +9,18 @@ import sys
 
 from aiohttp import web
 
-from .app import TASKS, create_app, protocol_of
-from .config import WILDCARD_HOSTS, Settings
+from .app import TASKS, create_app
+from .config import WILDCARD_HOSTS, Settings, is_loopback
 from .environment import ConfigError, origin
-from .log import open_log
+from .log.by_url import open_log
 from .server.command_line import read_command_line
 from .server.garbage import look_rarely
-from .server.listening import is_loopback, listen
+from .server.listening import listen
 from .server.runner import end_with
-from .server.running import create_runner, expect_many_connections, serve, stop_listening
+from .server.running import Serving, create_runner, expect_many_connections, serve
 from .server.stopping import stop_signal
 from .server.tls import open_tls
-from .services import load_services
+from .services_file import load_services
 
 logger = logging.getLogger("eventbus")
 
@@ -52,15 +52,16 @@ async def _serve(settings: Settings) -> None:
     runner = create_runner(app)
     await runner.setup()
     look_rarely()
-    servers: list[asyncio.Server] = []
+    serving: Serving | None = None
     try:
-        servers += await serve(protocol_of(runner), sockets, settings=settings, services=services, tls=tls)
+        serving = await serve(runner, sockets, settings=settings, services=services, tls=tls)
         logger.info("bus ready at %s, log in %s", _where(settings), settings.log)
         await _until_stopped(app, stop)
         logger.info("bus stopping")
         await runner.shutdown()  # while it still listens, so that new publishes are answered: not now
     finally:
-        await stop_listening(servers)
+        if serving:
+            await serving.stop()
         await runner.cleanup()
 
 

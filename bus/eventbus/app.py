@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 
 from aiohttp import web
@@ -12,25 +12,29 @@ from .authorization import Authorization
 from .config import Settings
 from .edges.admission import Admission, Told
 from .edges.cors import Cors
-from .edges.guard import guard
+from .edges.guard import Guard
+from .edges.handshake import Handshakes
 from .edges.http_api import HttpApi
 from .edges.own_hosts import Hosts
+from .edges.parts import EDGES, Edges
+from .edges.reading import Reading
 from .edges.refusals import answer_problems
-from .edges.websocket import WebSocketApi
+from .edges.sender import Sender
+from .edges.websocket import WebSockets
 from .edges.welcome import welcome
 from .groups.local import LocalGroups
 from .hub import Hub
-from .identities import Identities
+from .limits.frame_rate import Strangers
 from .limits.identity_rate import IdentityRate, PacedIssue
 from .limits.paced_log import PacedLog
 from .limits.publish_rate import Kept, PublishRate
 from .limits.request_bytes import RequestBytes
+from .limits.websockets import Seats
 from .log import Log
+from .log.kept_identities import KeptIdentities
 from .log.retention import Retention
 from .problems import LogUnavailable
 from .publishing import Publishing
-from .server.plain_requests import FAST_PATH, FastPath
-from .server.running import http_protocols
 from .services import Services
 
 TASKS = web.AppKey("TASKS", list[asyncio.Task[None]])
@@ -51,7 +55,7 @@ def create_app(*, log: Log, services: Services | None = None, settings: Settings
     hub = Hub(log)
     retention = Retention(log, settings=settings)
     clock, lifetime = retention.ages.now, settings.identity_lifetime
-    identities = Identities(log, lifetime=lifetime, is_connected=hub.has, clock=clock)
+    identities = KeptIdentities(log, lifetime=lifetime, is_connected=hub.has, clock=clock)
     authorization = Authorization(services=services, identities=identities, client_events=settings.client_events)
     kept = Kept(events=settings.retention_events, size=settings.retention_bytes)
     publish_rate = PublishRate(settings.client_rate, kept=kept, most_at_once=settings.max_body)
@@ -66,8 +70,9 @@ def create_app(*, log: Log, services: Services | None = None, settings: Settings
         publishing=publishing,
         log=log,
         hold_bytes=RequestBytes().hold,
-        proxies=settings.trusted_proxies,
+        sender=Sender(settings.trusted_proxies),
     )
+    reading = Reading(authorization=authorization, log=log)
     groups = LocalGroups(log, ack_wait=settings.ack_wait, max_deliveries=settings.max_deliveries)
     admission = Admission(
         log=log,
@@ -78,7 +83,21 @@ def create_app(*, log: Log, services: Services | None = None, settings: Settings
         issue=PacedIssue(identities.issue, IdentityRate(settings.client_rate)),
         told=Told(max_event=settings.max_event, ack_wait=settings.ack_wait, heartbeat=settings.heartbeat),
     )
-    sockets = WebSocketApi(admission=admission, authorization=authorization, cors=cors, settings=settings)
+    sockets = WebSockets(
+        admission=admission,
+        identify_timeout=settings.identify_timeout,
+        heartbeat=settings.heartbeat,
+    )
+    handshakes = Handshakes(
+        sockets=sockets,
+        cors=cors,
+        authorization=authorization,
+        seats=Seats(settings.max_connections),
+        strangers=Strangers(settings.client_rate),
+        proxies=settings.trusted_proxies,
+        send_buffer=settings.send_buffer,
+    )
+    guard = Guard(hosts=hosts, cors=cors, authorization=authorization)
 
     async def background(app: web.Application) -> AsyncIterator[None]:
         await retention.begin()
@@ -87,8 +106,6 @@ def create_app(*, log: Log, services: Services | None = None, settings: Settings
         tasks = [asyncio.create_task(each) for each in (*forever, retention.keep_trimming())]
         app[TASKS].extend(tasks)
         yield
-        if FAST_PATH in app:
-            await app[FAST_PATH].close()
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
@@ -102,25 +119,24 @@ def create_app(*, log: Log, services: Services | None = None, settings: Settings
         http.stopping = True
         await sockets.close_all()
 
-    guards = [answer_problems, guard(hosts=hosts, cors=cors, services=services)]
-    app = web.Application(middlewares=guards, client_max_size=settings.max_body)
+    app = web.Application(middlewares=[answer_problems, guard.middleware], client_max_size=settings.max_body)
     app[TASKS] = []
-    if settings.fast_path:
-        app[FAST_PATH] = FastPath(api=http, cors=cors, hosts=hosts, settings=settings)
+    app[EDGES] = Edges(
+        guard=guard,
+        cors=cors,
+        http=http,
+        handshakes=handshakes,
+        max_body=settings.max_body,
+        proxies=settings.trusted_proxies,
+    )
     app.on_response_prepare.append(cors.add_headers)
     app.cleanup_ctx.append(background)
     app.on_shutdown.append(drain)
     for path in ("/", "/events"):
         app.router.add_post(path, http.publish)
-        app.router.add_get(path, welcome(settings, http.read) if path == "/" else http.read)
+        app.router.add_get(path, welcome(settings, reading.read) if path == "/" else reading.read)
         app.router.add_options(path, cors.preflight)
-    app.router.add_get("/ws", sockets.connect, allow_head=False)
+    app.router.add_get("/ws", handshakes.connect, allow_head=False)
     app.router.add_get("/healthz", http.healthz)
     app.router.add_get("/readyz", http.readyz)
     return app
-
-
-def protocol_of(runner: web.AppRunner) -> Callable[[], asyncio.Protocol]:
-    """Return what makes the protocol that speaks with the other side of a connection to a runner's app."""
-    others = http_protocols(runner)
-    return runner.app[FAST_PATH].before(others) if FAST_PATH in runner.app else others

@@ -5,9 +5,10 @@ A wrong value stops the start with one line that names the variable, the value a
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from .environment import Environment, origin
 from .patterns import Patterns
@@ -154,6 +155,12 @@ class Settings:
     def scheme(self) -> str:
         """What the bus and the static site speak: ``"http"``, or ``"https"`` if there is a certificate."""
         return "https" if self.tls_cert else "http"
+
+
+def is_loopback(host: str) -> bool:
+    """Can only programs of this machine reach what listens on this host?"""
+    addresses = {str(address[0]) for _, _, _, _, address in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    return all(ip_address(address.partition("%")[0]).is_loopback for address in addresses)
 
 
 def default_origins(host: str, port: int, scheme: str = "http") -> frozenset[str]:

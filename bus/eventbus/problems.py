@@ -3,7 +3,10 @@
     Problem
     ├── NotJson
     ├── NotAnEvent
+    ├── BadParameter
+    ├── TooSlow
     ├── TooLarge
+    │   └── TooManyChunks
     ├── NoRight
     ├── NotAllowed
     ├── AnotherLog
@@ -41,6 +44,18 @@ class NotAnEvent(Problem):
 
 class TooLarge(Problem):
     """The body or the event is larger than the limit."""
+
+
+class TooManyChunks(TooLarge):
+    """The body came in more pieces than the limit, and the rest of it is not read."""
+
+
+class TooSlow(Problem):
+    """The body did not come in time."""
+
+
+class BadParameter(Problem):
+    """A value in the query, or a handshake, cannot be understood."""
 
 
 class NoRight(Problem):

@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, ClientTimeout, TCPConnector
 from bus_under_test import FAST_PATH, PATIENCE, Bus, BusProcess, StartBus, StartProcess, start_process
-from eventbus.app import create_app, protocol_of
+from eventbus.app import create_app
 from eventbus.config import Settings
 from eventbus.edges.websocket import Connection
-from eventbus.log import Log, open_log
+from eventbus.log import Log
+from eventbus.log.by_url import open_log
 from eventbus.log.sqlite import indexes, tail
 from eventbus.patterns import Patterns
 from eventbus.routing import Service
@@ -82,8 +83,8 @@ async def start(http: ClientSession) -> AsyncIterator[StartBus]:
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
             listening = socket.create_server(("127.0.0.1", 0))
-            [server] = await serve(protocol_of(runner), [listening], settings=settings, tls=tls)
-            stack.callback(server.close)
+            serving = await serve(runner, [listening], settings=settings, tls=tls)
+            stack.push_async_callback(serving.stop)
             host, port = listening.getsockname()
             return Bus(f"{'https' if tls else 'http'}://{host}:{port}", http)
 

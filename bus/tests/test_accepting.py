@@ -10,10 +10,10 @@ from ipaddress import ip_network
 
 import pytest
 from bus_under_test import PATIENCE, StartBus
-from eventbus.log import open_log
+from eventbus.log.by_url import open_log
 from eventbus.problems import Overloaded
-from eventbus.server import door as accepting
-from eventbus.server.door import Acceptor
+from eventbus.server import door as door_module
+from eventbus.server.door import Door
 
 Connect = Callable[[], Awaitable[tuple[StreamReader, StreamWriter]]]
 
@@ -32,7 +32,7 @@ class Echo(asyncio.Protocol):
 @pytest.fixture
 async def connect() -> AsyncIterator[Connect]:
     """Connect to a server that echoes, and takes two connections of a host."""
-    server = await asyncio.get_running_loop().create_server(Acceptor(lambda: Echo(), most=2, total=100), "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(Door(lambda _: Echo(), most=2, total=100), "127.0.0.1", 0)
     opened: list[StreamWriter] = []
 
     async def connect() -> tuple[StreamReader, StreamWriter]:
@@ -91,19 +91,19 @@ async def _has_room(connect: Connect) -> bool:
 
 
 def test_a_trusted_proxy_may_have_any_number() -> None:
-    acceptor = Acceptor(lambda: Echo(), most=1, total=100, proxies=[ip_network("10.0.0.0/8")])
+    door = Door(lambda _: Echo(), most=1, total=100, proxies=[ip_network("10.0.0.0/8")])
 
     for _ in range(3):
-        acceptor.take("10.1.2.3")
-    acceptor.take("192.0.2.1")
+        door.enter("10.1.2.3")
+    door.enter("192.0.2.1")
     with pytest.raises(Overloaded):
-        acceptor.take("192.0.2.1")
+        door.enter("192.0.2.1")
 
 
 async def test_one_that_says_nothing_is_cut_off_and_one_that_spoke_is_not(
     start: StartBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(accepting, "FIRST_WORD", 0.2)
+    monkeypatch.setattr(door_module, "FIRST_WORD", 0.2)
     bus = await start(open_log("memory:"))
     spoke_reader, spoke = await asyncio.open_connection(*bus.address)
     spoke.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")

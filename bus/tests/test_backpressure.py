@@ -12,7 +12,7 @@ import pytest
 from aiohttp import WSServerHandshakeError
 from bus_under_test import ORIGIN, StartBus
 from eventbus.config import Settings
-from eventbus.log import open_log
+from eventbus.log.by_url import open_log
 
 
 @contextmanager

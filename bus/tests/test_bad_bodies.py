@@ -16,7 +16,7 @@ from aiohttp import web
 from bus_under_test import ORIGIN, PATIENCE, Answer, Bus, StartBus
 from eventbus.edges.requests import read_body
 from eventbus.limits.request_bytes import Budget
-from eventbus.log import open_log
+from eventbus.log.by_url import open_log
 from eventbus.problems import NotJson
 
 EVENT = b'{"name": "hi"}'

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from bus_under_test import Bus, StartBus
 from eventbus.config import Settings
-from eventbus.log import Log, open_log
+from eventbus.log import Log
+from eventbus.log.by_url import open_log
 
 
 @pytest.fixture

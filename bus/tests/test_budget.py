@@ -13,7 +13,7 @@ import pytest
 from bus_under_test import ORIGIN, PATIENCE, Answer, Bus, StartBus
 from eventbus.config import Settings
 from eventbus.limits.request_bytes import Budget
-from eventbus.log import open_log
+from eventbus.log.by_url import open_log
 from eventbus.problems import Overloaded
 
 Hold = Callable[..., Awaitable[tuple[StreamReader, StreamWriter]]]

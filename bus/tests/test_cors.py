@@ -7,7 +7,7 @@ import json
 import pytest
 from bus_under_test import ORIGIN, Bus, StartBus
 from eventbus.config import Settings
-from eventbus.log import open_log
+from eventbus.log.by_url import open_log
 
 FOREIGN = ["", "null", "*", "http://localhost:3001", "https://localhost:3000", "http://localhost", "http://evil.test"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from bus_under_test import ORIGIN, PATIENCE, Bus, BusProcess, StartBus, StartProcess
 from eventbus.edges import requests as incoming
-from eventbus.log import open_log
+from eventbus.log.by_url import open_log
 from eventbus.server import http_protocol
 
 MiB = 1024 * 1024

@@ -15,7 +15,7 @@ from bus_under_test import PATIENCE, Bus, Socket, StartBus, StartProcess
 from eventbus.config import Settings
 from eventbus.edges.admission import CONNECTIONS_OF_A_CLIENT
 from eventbus.limits.websockets import Seat, Seats
-from eventbus.log import open_log
+from eventbus.log.by_url import open_log
 from eventbus.log.memory import MemoryLog
 from eventbus.problems import Overloaded
 from machine import untested

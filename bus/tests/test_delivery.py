@@ -10,7 +10,8 @@ import pytest
 from bus_under_test import PATIENCE, Bus, StartBus
 from eventbus.config import Settings
 from eventbus.edges.websocket import Connection
-from eventbus.log import Log, open_log
+from eventbus.log import Log
+from eventbus.log.by_url import open_log
 from eventbus.subscription import CATCH_UP_BYTES
 from websockets.asyncio.client import connect
 

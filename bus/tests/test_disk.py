@@ -18,7 +18,8 @@ import pytest
 from bus_under_test import PATIENCE, BusProcess, StartProcess
 from eventbus.environment import ConfigError
 from eventbus.event import Draft
-from eventbus.log import Publisher, open_log
+from eventbus.log import Publisher
+from eventbus.log.by_url import open_log
 from eventbus.log.sqlite import SqliteLog
 from eventbus.problems import LogUnavailable
 

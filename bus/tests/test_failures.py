@@ -14,7 +14,7 @@ from bus_under_test import ORIGIN, Bus, StartBus, free_port
 from eventbus.__main__ import _serve
 from eventbus.config import Settings
 from eventbus.hub import Hub
-from eventbus.log import open_log
+from eventbus.log.by_url import open_log
 from eventbus.log.memory import MemoryLog
 from eventbus.log.sqlite import SqliteLog, tail
 
@@ -64,7 +64,7 @@ async def test_one_that_hangs_up_before_it_is_answered_is_ordinary_life(
         raise ConnectionResetError
 
     with monkeypatch.context() as patch, suppress(ClientError):
-        patch.setattr("eventbus.edges.websocket.upgrade", hung_up)
+        patch.setattr("eventbus.edges.handshake._check", hung_up)
         await bus.request("GET", "/ws")
 
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]

@@ -15,14 +15,16 @@ import bus_under_test
 import pytest
 from aiohttp import web
 from bus_under_test import ORIGIN, PATIENCE, Bus, StartBus, StartProcess
-from eventbus.app import FAST_PATH, create_app, protocol_of
+from eventbus.app import create_app
 from eventbus.config import Settings
 from eventbus.edges.http_api import HttpApi
-from eventbus.log import Log, open_log
+from eventbus.log import Log
+from eventbus.log.by_url import open_log
 from eventbus.log.memory import MemoryLog
 from eventbus.patterns import Patterns
 from eventbus.routing import Service
-from eventbus.server.plain_requests import MAX_HEADS, READ_AHEAD, _PlainRequests
+from eventbus.server.plain_heads import MAX_HEADS
+from eventbus.server.plain_requests import READ_AHEAD, PlainRequests
 from eventbus.server.running import create_runner, serve
 from eventbus.services import Services
 from hypothesis import example, given, settings
@@ -224,8 +226,8 @@ def pair() -> Iterator[Pair]:
         pair = Pair(runner, [], [])
         opened = [runner.run(_open(pair, on)) for on in (True, False)]
         yield pair
-        for server, app_runner in opened:
-            server.close()
+        for serving, app_runner in opened:
+            runner.run(serving.stop())
             runner.run(app_runner.cleanup())
 
 
@@ -233,13 +235,12 @@ async def _open(pair: Pair, on: bool) -> Any:
     log = open_log("memory:")
     options = Settings(fast_path=on, max_event=2000, max_body=5000)
     runner = create_runner(create_app(log=log, services=SERVICES, settings=options))
-    assert (FAST_PATH in runner.app) == on
     await runner.setup()
     listening = socket.create_server(("127.0.0.1", 0))
-    [server] = await serve(protocol_of(runner), [listening], settings=options)
+    serving = await serve(runner, [listening], settings=options)
     pair.logs.append(log)
     pair.ports.append(listening.getsockname()[1])
-    return server, runner
+    return serving, runner
 
 
 @pytest.mark.parametrize("odd", PLAIN + REFUSED + WELL_FORMED + ODD, ids=repr)
@@ -296,16 +297,16 @@ async def bus(start: StartBus) -> Bus:
 
 
 @pytest.fixture
-def short_cut(monkeypatch: pytest.MonkeyPatch) -> list[_PlainRequests]:
+def short_cut(monkeypatch: pytest.MonkeyPatch) -> list[PlainRequests]:
     """The connections of the short cut, in the order they came."""
-    known: list[_PlainRequests] = []
+    known: list[PlainRequests] = []
 
-    class Known(_PlainRequests):
+    class Known(PlainRequests):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             super().connection_made(transport)
             known.append(self)
 
-    monkeypatch.setattr("eventbus.server.plain_requests._PlainRequests", Known)
+    monkeypatch.setattr("eventbus.server.plain_requests.PlainRequests", Known)
     return known
 
 
@@ -345,7 +346,7 @@ async def test_plain_requests_are_taken_by_the_short_cut_and_others_are_not(
 
 
 @only_with_it
-async def test_who_never_reads_its_answers_is_not_read_any_more(bus: Bus, short_cut: list[_PlainRequests]) -> None:
+async def test_who_never_reads_its_answers_is_not_read_any_more(bus: Bus, short_cut: list[PlainRequests]) -> None:
     loop, raw = asyncio.get_running_loop(), await reads_little(bus)
     await loop.sock_sendall(raw, PLAIN[0])
     async with bus.service() as service:
@@ -385,14 +386,14 @@ async def test_a_connection_that_is_idle_is_closed_and_one_in_use_is_not(
 
 
 @only_with_it
-async def test_heads_that_all_differ_do_not_fill_the_memory(bus: Bus, short_cut: list[_PlainRequests]) -> None:
+async def test_heads_that_all_differ_do_not_fill_the_memory(bus: Bus, short_cut: list[PlainRequests]) -> None:
     reader, writer = await asyncio.open_connection(*bus.address)
     for number in range(MAX_HEADS + 100):
         writer.write(request(EVENT, SERVICE, f"X: {number}"))
         await reader.readuntil(b"}")
     writer.close()
 
-    assert len(short_cut[0]._path._heads) <= MAX_HEADS
+    assert len(short_cut[0]._short_cut.heads._heads) <= MAX_HEADS
 
 
 @only_with_it
@@ -411,7 +412,7 @@ async def test_what_is_being_stored_when_the_bus_stops_is_answered(start: StartB
     writer.write(PLAIN[0])
     await log.asked.wait()
 
-    closing = asyncio.create_task(short_cut[0]._path.close())
+    closing = asyncio.create_task(short_cut[0]._short_cut.close())
     done, _ = await asyncio.wait([closing], timeout=0.05)
     assert not done
     log.goes_on.set()
@@ -468,7 +469,7 @@ async def test_who_sends_other_requests_without_end_and_never_reads_is_not_read_
 
 @only_with_it
 async def test_one_that_is_idle_and_has_not_read_its_answers_goes_too(
-    bus: Bus, monkeypatch: pytest.MonkeyPatch, short_cut: list[_PlainRequests]
+    bus: Bus, monkeypatch: pytest.MonkeyPatch, short_cut: list[PlainRequests]
 ) -> None:
     monkeypatch.setattr("eventbus.server.plain_requests.KEEP_ALIVE", 0.5)
     loop, raw = asyncio.get_running_loop(), await reads_little(bus)
@@ -480,7 +481,7 @@ async def test_one_that_is_idle_and_has_not_read_its_answers_goes_too(
         with pytest.raises(ConnectionError):
             await loop.sock_sendall(raw, PLAIN[0] * 50_000)
 
-    assert not short_cut[0]._path.connections
+    assert not short_cut[0]._short_cut.connections
     assert short_cut[0]._transport.get_write_buffer_size() == 0
     assert short_cut[0]._waiting == b""
     raw.close()

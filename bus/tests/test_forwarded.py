@@ -8,7 +8,7 @@ import pytest
 from bus_under_test import StartBus
 from eventbus.config import Settings
 from eventbus.limits.hosts import places_of, sending_host
-from eventbus.log import open_log
+from eventbus.log.by_url import open_log
 
 PROXIES = (ip_network("10.0.0.0/8"), ip_network("::1"))
 

@@ -6,7 +6,7 @@ import pytest
 from bus_under_test import KEY, ORIGIN, Bus, StartBus
 from eventbus.config import Settings
 from eventbus.edges.own_hosts import Hosts
-from eventbus.log import open_log
+from eventbus.log.by_url import open_log
 from eventbus.problems import NotAllowed
 from hypothesis import given
 from hypothesis import strategies as st

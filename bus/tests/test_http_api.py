@@ -8,7 +8,7 @@ import json
 import pytest
 from bus_under_test import ORIGIN, PATIENCE, Bus, StartBus
 from eventbus.config import Settings, default_origins
-from eventbus.log import open_log
+from eventbus.log.by_url import open_log
 
 WRONG_HEADERS = ["", "wrong", "Bearer", "Bearer ", "Bearer wrong", "Basic the-service", "the-service x", "The-Service"]
 

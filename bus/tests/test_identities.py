@@ -1,4 +1,4 @@
-"""Identities: tokens are secrets, addresses are public, and how long both live."""
+"""KeptIdentities: tokens are secrets, addresses are public, and how long both live."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
-from eventbus.identities import Identities, address_of, new_token
+from eventbus.identities import address_of, new_token
 from eventbus.log import Log
+from eventbus.log.kept_identities import KeptIdentities
 from eventbus.problems import LogUnavailable
 
 LIFETIME = 1000.0
@@ -30,8 +31,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def identities(log: Log, clock: Clock) -> AsyncIterator[Identities]:
-    yield Identities(log, lifetime=LIFETIME, clock=clock)
+async def identities(log: Log, clock: Clock) -> AsyncIterator[KeptIdentities]:
+    yield KeptIdentities(log, lifetime=LIFETIME, clock=clock)
     await log.close()
 
 
@@ -100,20 +101,20 @@ def test_what_is_no_token_stays_as_it_is(identifier: str) -> None:
     assert address_of(identifier) == identifier
 
 
-async def test_an_issued_token_counts(identities: Identities) -> None:
+async def test_an_issued_token_counts(identities: KeptIdentities) -> None:
     assert await identities.use(await identities.issue())
 
 
 @pytest.mark.parametrize("made_up", ["", "token-", "token-made-up", "client-0123", "\x00", "token-é"])
-async def test_a_token_that_was_never_issued_does_not_count(identities: Identities, made_up: str) -> None:
+async def test_a_token_that_was_never_issued_does_not_count(identities: KeptIdentities, made_up: str) -> None:
     assert not await identities.use(made_up)
 
 
-async def test_an_address_is_not_enough(identities: Identities) -> None:
+async def test_an_address_is_not_enough(identities: KeptIdentities) -> None:
     assert not await identities.use(address_of(await identities.issue()))
 
 
-async def test_an_identity_that_is_not_used_expires(identities: Identities, clock: Clock) -> None:
+async def test_an_identity_that_is_not_used_expires(identities: KeptIdentities, clock: Clock) -> None:
     token = await identities.issue()
 
     clock.now += LIFETIME * 1.2
@@ -121,7 +122,7 @@ async def test_an_identity_that_is_not_used_expires(identities: Identities, cloc
     assert not await identities.use(token)
 
 
-async def test_an_identity_lives_a_whole_lifetime_after_each_use(identities: Identities, clock: Clock) -> None:
+async def test_an_identity_lives_a_whole_lifetime_after_each_use(identities: KeptIdentities, clock: Clock) -> None:
     token = await identities.issue()
 
     for _ in range(10):
@@ -130,7 +131,7 @@ async def test_an_identity_lives_a_whole_lifetime_after_each_use(identities: Ide
         assert await identities.use(token)
 
 
-async def test_an_expired_identity_stays_expired(identities: Identities, clock: Clock) -> None:
+async def test_an_expired_identity_stays_expired(identities: KeptIdentities, clock: Clock) -> None:
     token = await identities.issue()
     clock.now += LIFETIME * 2
     await identities.use(token)
@@ -140,7 +141,7 @@ async def test_an_expired_identity_stays_expired(identities: Identities, clock: 
 
 
 async def test_identities_in_use_are_kept_and_others_are_forgotten(
-    log: Log, identities: Identities, clock: Clock
+    log: Log, identities: KeptIdentities, clock: Clock
 ) -> None:
     used, unused = [address_of(await identities.issue()) for _ in range(2)]
     clock.now += LIFETIME
@@ -152,15 +153,15 @@ async def test_identities_in_use_are_kept_and_others_are_forgotten(
     assert await log.identity_expiry(unused) == 0
 
 
-async def test_what_the_log_holds_counts_for_the_next_bus(log: Log, identities: Identities, clock: Clock) -> None:
+async def test_what_the_log_holds_counts_for_the_next_bus(log: Log, identities: KeptIdentities, clock: Clock) -> None:
     token = await identities.issue()
 
-    assert await Identities(log, lifetime=LIFETIME, clock=clock).use(token)
+    assert await KeptIdentities(log, lifetime=LIFETIME, clock=clock).use(token)
 
 
 async def test_use_is_written_at_most_once_in_a_tenth_of_the_lifetime(clock: Clock) -> None:
     log = CountingLog()
-    identities = Identities(log, lifetime=LIFETIME, clock=clock)  # type: ignore[arg-type]
+    identities = KeptIdentities(log, lifetime=LIFETIME, clock=clock)  # type: ignore[arg-type]
     token = await identities.issue()
     log.writes = 0
 
@@ -188,7 +189,7 @@ async def test_whatever_expired_is_forgotten_at_the_next_refresh_though_in_steps
             return True
 
     log = Forgetting()
-    identities = Identities(log, lifetime=0, clock=Clock())  # type: ignore[arg-type]
+    identities = KeptIdentities(log, lifetime=0, clock=Clock())  # type: ignore[arg-type]
 
     refreshing = asyncio.create_task(identities.keep_refreshing(lambda: ["client-anna"]))
     await asyncio.wait_for(log.done.wait(), 10)
@@ -200,7 +201,7 @@ async def test_whatever_expired_is_forgotten_at_the_next_refresh_though_in_steps
 async def test_memory_for_what_the_log_said_is_bounded(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
     monkeypatch.setattr("eventbus.identities._REMEMBERED", 10)
     log = CountingLog()
-    identities = Identities(log, lifetime=LIFETIME, clock=clock)  # type: ignore[arg-type]
+    identities = KeptIdentities(log, lifetime=LIFETIME, clock=clock)  # type: ignore[arg-type]
 
     for number in range(100):
         await identities.use(f"token-{number}")
@@ -210,7 +211,7 @@ async def test_memory_for_what_the_log_said_is_bounded(monkeypatch: pytest.Monke
 
 
 async def test_made_up_tokens_do_not_push_out_an_identity(
-    monkeypatch: pytest.MonkeyPatch, identities: Identities
+    monkeypatch: pytest.MonkeyPatch, identities: KeptIdentities
 ) -> None:
     monkeypatch.setattr("eventbus.identities._REMEMBERED", 10)
     token = await identities.issue()
@@ -222,7 +223,7 @@ async def test_made_up_tokens_do_not_push_out_an_identity(
 
 
 async def test_one_whose_socket_closes_just_before_the_next_refresh_lives_for_a_whole_lifetime(
-    identities: Identities, clock: Clock
+    identities: KeptIdentities, clock: Clock
 ) -> None:
     token = await identities.issue()
 
@@ -236,7 +237,7 @@ async def test_one_whose_socket_closes_just_before_the_next_refresh_lives_for_a_
 
 async def test_one_with_an_open_socket_lives_though_the_clock_leapt(log: Log, clock: Clock) -> None:
     connected = set[str]()
-    identities = Identities(log, lifetime=LIFETIME, is_connected=connected.__contains__, clock=clock)
+    identities = KeptIdentities(log, lifetime=LIFETIME, is_connected=connected.__contains__, clock=clock)
     token = await identities.issue()
     connected.add(address_of(token))
 
@@ -250,7 +251,7 @@ async def test_one_with_an_open_socket_lives_though_the_clock_leapt(log: Log, cl
 
 async def test_a_use_that_could_not_be_kept_is_kept_with_the_next_one(log: Log, clock: Clock) -> None:
     disk: Any = FullDisk(log)
-    identities = Identities(disk, lifetime=LIFETIME, clock=clock)
+    identities = KeptIdentities(disk, lifetime=LIFETIME, clock=clock)
     token = await identities.issue()
     clock.now += LIFETIME / 2
     disk.full = True

@@ -12,7 +12,8 @@ import msgspec
 import pytest
 from eventbus.environment import ConfigError
 from eventbus.event import Draft, Event
-from eventbus.log import READ_BYTES, READ_LIMIT, TRIM_BYTES, TRIM_STEP, Appended, Log, Publisher, follow, open_log
+from eventbus.log import READ_BYTES, READ_LIMIT, TRIM_BYTES, TRIM_STEP, Appended, Log, Publisher, follow
+from eventbus.log.by_url import open_log
 from eventbus.patterns import EVERYTHING, Patterns
 
 ANNA = Publisher(source="client", scope="client-anna")

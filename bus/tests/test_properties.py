@@ -13,7 +13,8 @@ import msgspec
 import pytest
 from eventbus.event import MAX_DEPTH, Draft, Event, _nesting, decode_draft, logged
 from eventbus.identities import address_of, new_token
-from eventbus.log import Log, Publisher, open_log
+from eventbus.log import Log, Publisher
+from eventbus.log.by_url import open_log
 from eventbus.log.sqlite import indexes, tail
 from eventbus.patterns import OWN, Patterns, matches
 from eventbus.problems import NotAnEvent, NotJson, Problem

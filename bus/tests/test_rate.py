@@ -9,7 +9,8 @@ from bus_under_test import ORIGIN, Bus, StartBus
 from eventbus.config import Settings
 from eventbus.limits.identity_rate import IdentityRate
 from eventbus.limits.publish_rate import Kept, PublishRate
-from eventbus.log import Appended, Entry, open_log
+from eventbus.log import Appended, Entry
+from eventbus.log.by_url import open_log
 from eventbus.log.memory import MemoryLog
 from eventbus.problems import LogUnavailable, TooFast
 from hypothesis import given

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from eventbus.environment import ConfigError
 from eventbus.routing import Service
-from eventbus.services import Services, load_services
+from eventbus.services import Services
+from eventbus.services_file import load_services
 
 
 @pytest.fixture

@@ -18,7 +18,8 @@ import pytest
 from bus_under_test import PATIENCE
 from eventbus.environment import ConfigError
 from eventbus.event import Draft
-from eventbus.log import TRIM_STEP, Publisher, open_log
+from eventbus.log import TRIM_STEP, Publisher
+from eventbus.log.by_url import open_log
 from eventbus.log.sqlite import SqliteLog, checkpoints, indexes, tail
 from eventbus.patterns import Patterns
 from eventbus.problems import LogUnavailable

@@ -8,7 +8,7 @@ import pytest
 from bus_under_test import HANDSHAKE, KEY, PATIENCE, Bus, StartBus
 from eventbus.config import Settings
 from eventbus.limits.frame_rate import OBEYED_AT_ONCE, Stranger, Strangers
-from eventbus.log import open_log
+from eventbus.log.by_url import open_log
 from eventbus.problems import TooFast
 from hypothesis import given
 from hypothesis import strategies as st

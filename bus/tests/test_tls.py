@@ -21,8 +21,8 @@ from aiohttp import ClientSession, ClientTimeout, TCPConnector
 from bus_under_test import HANDSHAKE, KEY, PATIENCE, Bus, BusProcess, StartBus, StartProcess
 from eventbus.config import Settings
 from eventbus.edges.websocket import Connection
-from eventbus.log import open_log
-from eventbus.server.door import _Connection
+from eventbus.log.by_url import open_log
+from eventbus.server import door
 from eventbus.server.tls import open_tls
 from trust import need_openssl
 from websockets.asyncio.client import connect
@@ -442,10 +442,10 @@ async def test_one_that_does_not_shake_hands_is_cut_off(
 async def test_one_that_is_refused_and_does_not_hang_up_is_cut_off(
     start: StartBus, certificates: Path, trust: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known: list[_Connection] = []
-    gone: asyncio.Queue[_Connection] = asyncio.Queue()
+    known: list[door.Connection] = []
+    gone: asyncio.Queue[door.Connection] = asyncio.Queue()
 
-    class Known(_Connection):
+    class Known(door.Connection):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             known.append(self)
             super().connection_made(transport)
@@ -455,7 +455,7 @@ async def test_one_that_is_refused_and_does_not_hang_up_is_cut_off(
             gone.put_nowait(self)
 
     monkeypatch.setattr("eventbus.server.running.share_of_a_host", lambda _: 1)  # so that there may be two
-    monkeypatch.setattr("eventbus.server.door._Connection", Known)
+    monkeypatch.setattr("eventbus.server.door.Connection", Known)
     bus = await start(open_log("memory:"), tls=open_tls(Settings.from_env(settings(certificates))))
     silent = [await handshake_and_fall_silent(bus, trust) for _ in range(3)]
 

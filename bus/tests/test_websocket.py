@@ -14,8 +14,10 @@ from bus_under_test import HANDSHAKE, KEY, ORIGIN, PATIENCE, Bus, Socket, StartB
 from eventbus.config import Settings
 from eventbus.edges import websocket
 from eventbus.edges.websocket import Connection
-from eventbus.identities import Identities, address_of
-from eventbus.log import Log, open_log
+from eventbus.identities import address_of
+from eventbus.log import Log
+from eventbus.log.by_url import open_log
+from eventbus.log.kept_identities import KeptIdentities
 from eventbus.log.memory import MemoryLog
 from eventbus.problems import LogUnavailable
 
@@ -466,13 +468,13 @@ async def test_what_comes_faster_than_it_is_obeyed_is_not_read(
     start: StartBus, connections: list[Connection], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bus = await start(open_log("memory:"), Settings(client_rate=0))  # or it would be told that it is too fast
-    use, go_on = Identities.use, asyncio.Event()
+    use, go_on = KeptIdentities.use, asyncio.Event()
 
-    async def wait(identities: Identities, token: str) -> str | None:
+    async def wait(identities: KeptIdentities, token: str) -> str | None:
         await go_on.wait()
         return await use(identities, token)
 
-    monkeypatch.setattr(Identities, "use", wait)
+    monkeypatch.setattr(KeptIdentities, "use", wait)
     reader, writer = await asyncio.open_connection(*bus.address)
     writer.write(HANDSHAKE + KEY + b"\x81\x95\0\0\0\0" + b'{"action":"identify"}')
     await reader.readuntil(b"\r\n\r\n")
@@ -552,7 +554,7 @@ async def test_a_defect_ends_only_its_connection_and_is_logged(
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(Identities, "use", fail)
+        patch.setattr(KeptIdentities, "use", fail)
 
         async with bus.socket() as socket:
             await socket.say(IDENTIFY)

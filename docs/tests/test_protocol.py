@@ -6,7 +6,7 @@ import json
 import re
 
 from documents import ROOT, blocks
-from eventbus.edges.frames import Close
+from eventbus.edges.channel import Close
 from eventbus.edges.messages import COMMANDS
 from eventbus.edges.refusals import ANSWERS
 from eventbus.event import Draft, logged

@@ -3,28 +3,6 @@
 from __future__ import annotations
 
 import struct
-from enum import IntEnum
-
-
-class Close(IntEnum):
-    """Why a connection is closed (RFC 6455, 7.4; from 4000 on our own)."""
-
-    NORMAL = 1000
-    GOING_AWAY = 1001
-    BROKEN = 1002
-    UNSUPPORTED = 1003
-    NOT_A_COMMAND = 1007
-    TOO_FAST = 1008
-    FAILED = 1011
-    RESTART = 1012
-    NEVER_IDENTIFIED = 4401
-    WRONG_CREDENTIALS = 4403
-    TOOK_NOTHING = 4408
-
-
-def reason_of(fault: int) -> str:
-    """Say what was wrong with what came."""
-    return "too many frames; come back later" if fault == Close.TOO_FAST else "this breaks RFC 6455"
 
 
 def text_frame(payload: bytes) -> bytes:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
+from aiohttp.typedefs import Handler
+from multidict import CIMultiDictProxy
 
-from ..services import Services
+from ..authorization import Authorization
 from .cors import Cors
 from .own_hosts import Hosts
 
@@ -13,26 +14,42 @@ FOR_EVERYBODY = ("/healthz", "/readyz")
 """They say nothing that is worth knowing, and are asked by whatever watches over the bus."""
 
 
-def guard(*, hosts: Hosts, cors: Cors, services: Services) -> Middleware:
-    """Make what refuses requests by their ``Host``, and those that would add something by their ``Origin``.
+class Guard:
+    """Refuses requests by their ``Host``, and those that would add something by their ``Origin``.
 
     Args:
         hosts: The bus's names.
         cors: The pages that may use it.
-        services: They may call it by any name.
+        authorization: Services may call the bus by any name.
     """
 
-    @web.middleware
-    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path not in FOR_EVERYBODY:
-            is_trusted = services.with_header(request.headers.getall("Authorization", [])) is not None
-            said = request.headers.getall("Host", [])
-            hosts.check(said, target=_target(request), is_trusted=is_trusted)
-            if request.method == "POST":
-                cors.check(request.headers)
-        return await handler(request)
+    def __init__(self, *, hosts: Hosts, cors: Cors, authorization: Authorization) -> None:
+        self._hosts = hosts
+        self._cors = cors
+        self._authorization = authorization
 
-    return check
+    def check(self, headers: CIMultiDictProxy[str], *, method: str, target: str = "") -> None:
+        """Look at a request's headers.
+
+        Args:
+            headers: All of them.
+            method: Such as ``"POST"``.
+            target: The host in the request's target, if that is a whole URL.
+
+        Raises:
+            NotAllowed: The request is not for the bus, or comes from a page that is not allowed.
+        """
+        is_trusted = self._authorization.is_service(headers.getall("Authorization", []))
+        self._hosts.check(headers.getall("Host", []), target=target, is_trusted=is_trusted)
+        if method == "POST":
+            self._cors.check(headers)
+
+    @web.middleware
+    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Look at every request before its handler does."""
+        if request.path not in FOR_EVERYBODY:
+            self.check(request.headers, method=request.method, target=_target(request))
+        return await handler(request)
 
 
 def _target(request: web.Request) -> str:

@@ -1,34 +1,33 @@
-"""The HTTP edge: publishing and reading events, and whether the bus lives.
+"""The HTTP edge: publishing events, and whether the bus lives.
 
 A handler is a recipe; what its steps raise becomes an answer in `answer_problems`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable
 
 from aiohttp import web
 from msgspec.json import encode
 from multidict import CIMultiDictProxy
 
 from ..authorization import Authorization
-from ..limits.hosts import Network
 from ..log import Log
 from ..problems import Stopping
 from ..publishing import Publishing
 from ..routing import Service
-from .requests import HoldBytes, check_epoch, names_within, read_body, sender, whole_number
+from .requests import HoldBytes, read_body
 
 
 class HttpApi:
     """The requests that the bus answers.
 
     Args:
-        authorization: Which services may publish and read.
+        authorization: Which services may publish.
         publishing: The way into the log.
-        log: Where events are read.
+        log: Where events are kept.
         hold_bytes: Bounds what requests may hold together.
-        proxies: Where web servers may stand that speak for others.
+        sender: Tells which host sent a request, perhaps by way of a proxy.
 
     Attributes:
         authorization: As above.
@@ -44,13 +43,13 @@ class HttpApi:
         publishing: Publishing,
         log: Log,
         hold_bytes: HoldBytes,
-        proxies: Collection[Network],
+        sender: Callable[[web.Request], str],
     ) -> None:
         self.authorization = authorization
         self.publishing = publishing
         self.hold_bytes = hold_bytes
         self._log = log
-        self._proxies = proxies
+        self._sender = sender
         self.stopping = False
 
     async def publish(self, request: web.Request) -> web.Response:
@@ -58,7 +57,7 @@ class HttpApi:
         if self.stopping:
             raise Stopping("the bus is stopping; send the event again, with the same id")
         service = self.publisher(request.headers)
-        host = sender(request, trusted_proxies=self._proxies)
+        host = self._sender(request)
         with self.hold_bytes(service, host=host) as hold:
             body = await read_body(request, hold)
             receipt = await self.publishing.publish(body, service, host=host)
@@ -68,15 +67,6 @@ class HttpApi:
         """Find out which service sends a request; None for a client, which says nothing in its headers."""
         authorization = headers.getall("Authorization", [])
         return self.authorization.service(authorization) if authorization else None
-
-    async def read(self, request: web.Request) -> web.Response:
-        """GET /events: what the log holds, for services."""
-        service = self.authorization.service(request.headers.getall("Authorization", []))
-        check_epoch(request, self._log.epoch)
-        after, limit = whole_number(request, "after", 0), whole_number(request, "limit", 100)
-        names, address = names_within(request, service.subscribe), request.query.get("identifier")
-        events = await self._log.read(after=after, limit=min(limit, 1000), names=names, address=address)
-        return _json(b"[%b]" % b",".join([event.json for event in events]), {"EventBus-Epoch": self._log.epoch})
 
     async def healthz(self, _request: web.Request) -> web.Response:
         """GET /healthz: the process lives."""
@@ -90,5 +80,5 @@ class HttpApi:
         return _json(encode({"status": "ready"}))
 
 
-def _json(body: bytes, headers: dict[str, str] | None = None) -> web.Response:
-    return web.Response(body=body, content_type="application/json", headers=headers)
+def _json(body: bytes) -> web.Response:
+    return web.Response(body=body, content_type="application/json")

@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from ..config import Settings
+from ..config import Settings, is_loopback
 from ..problems import NotAllowed
-from ..server.listening import is_loopback
 from .once import Once
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]*)?")

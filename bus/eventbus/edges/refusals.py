@@ -29,6 +29,7 @@ from aiohttp.typedefs import Handler
 
 from ..problems import (
     AnotherLog,
+    BadParameter,
     NoRight,
     NotAllowed,
     NotAnEvent,
@@ -36,6 +37,8 @@ from ..problems import (
     Problem,
     TooFast,
     TooLarge,
+    TooManyChunks,
+    TooSlow,
     Unavailable,
 )
 
@@ -46,18 +49,6 @@ RETRY_AFTER = 1
 """Seconds after which a request is worth another try that was refused because the bus was unavailable."""
 
 logger = logging.getLogger("eventbus")
-
-
-class BadParameter(Problem):
-    """A value in the query, or a handshake, cannot be understood."""
-
-
-class TooSlow(Problem):
-    """The body did not come in time."""
-
-
-class TooManyChunks(TooLarge):
-    """The body came in more pieces than the limit, and the rest of it is not read."""
 
 
 class WrongVersion(Problem):

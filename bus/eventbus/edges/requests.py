@@ -1,20 +1,15 @@
-"""What comes with a request: its body, what stands behind the question mark, and which host sent it."""
+"""What comes with a request: its body, bounded in bytes, in pieces and in time."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
 from contextlib import AbstractContextManager
-from typing import Protocol, cast
+from typing import Protocol, runtime_checkable
 
 from aiohttp import web
 
-from ..limits.hosts import Network, sending_host
-from ..patterns import Patterns
-from ..problems import AnotherLog, NotJson, TooLarge
+from ..problems import NotJson, TooLarge, TooManyChunks, TooSlow
 from ..routing import Service
-from ..server.http_protocol import HttpProtocol
-from .refusals import BadParameter, TooManyChunks, TooSlow
 
 BODY_TIMEOUT = 30.0
 """Seconds that a body may take to come."""
@@ -86,50 +81,16 @@ async def read_body(request: web.Request, hold: Hold) -> bytes:
         body.clear()  # of one that broke off, it would stay until the collector comes
 
 
+@runtime_checkable
+class Deafens(Protocol):
+    """What serves a connection, if it can pass over the rest of a request."""
+
+    def hear_no_more(self) -> None:
+        """Pass over all that comes from now on; the connection ends soon after the answer to its request."""
+
+
 def _too_many_chunks(request: web.Request) -> TooManyChunks:
-    """Say so, and read nothing more of the connection: the rest would cost as much."""
-    cast(HttpProtocol, request.protocol).hear_no_more()
+    """Say so, and read nothing more of the connection, if that is possible: the rest would cost as much."""
+    if isinstance(request.protocol, Deafens):
+        request.protocol.hear_no_more()
     return TooManyChunks(f"the body has more than {MAX_CHUNKS} chunks, which is the limit; send it in larger ones")
-
-
-def sender(request: web.Request, *, trusted_proxies: Collection[Network]) -> str:
-    """Tell the address of the host that sent a request, perhaps by way of a proxy."""
-    forwarded = request.headers.getall("X-Forwarded-For", [])
-    return sending_host(request.remote or "", forwarded, trusted=trusted_proxies)
-
-
-def names_within(request: web.Request, subscribed: Patterns) -> Patterns:
-    """Read ``name=PATTERN``, which narrows what a service may read.
-
-    Raises:
-        BadParameter: It is no pattern.
-    """
-    if "name" not in request.query:
-        return subscribed
-    try:
-        return Patterns([request.query["name"]], within=subscribed)
-    except ValueError as error:
-        raise BadParameter(f"name={request.query['name']}: {error}") from None
-
-
-def check_epoch(request: web.Request, epoch: str) -> None:
-    """Compare ``epoch=NAME``, if it is there, with the log's.
-
-    Raises:
-        AnotherLog: It is not the same.
-    """
-    asked = request.query.get("epoch", epoch)
-    if asked != epoch:
-        raise AnotherLog(f"epoch={asked}: the log is {epoch} now, where positions mean something else")
-
-
-def whole_number(request: web.Request, name: str, default: int) -> int:
-    """Read ``name=NUMBER``.
-
-    Raises:
-        BadParameter: It is no whole number of at most 18 digits.
-    """
-    value = request.query.get(name, str(default))
-    if not (value.isascii() and value.isdigit() and len(value) <= 18):
-        raise BadParameter(f"{name}={value}: expected a whole number, 0 or more")
-    return int(value)

@@ -7,11 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from ..event import Event
 from ..outlet import Piece
-from .frames import Close, close_frame, ping_frame, text_frame
+from .channel import CLOSING, Close
+from .frames import close_frame, ping_frame, pong_frame, text_frame
 from .heartbeat import Pulse
-
-CLOSING = 1.0
-"""Seconds that the other side has to answer a close."""
 
 SHARE_OF_A_CLIENT = 1 / 16
 """Of the bytes that may wait for a service, which is trusted: one host may have a thousand clients that never read."""
@@ -63,10 +61,17 @@ class SocketOutlet:
 
     def write(self, piece: Piece) -> None:
         """Send events, each in a frame."""
-        self.send(piece.encoded(_frames_of))
+        self._send(piece.encoded(_frames_of))
 
-    def send(self, frames: bytes) -> None:
-        """Send one frame or more."""
+    def say(self, message: bytes) -> None:
+        """Send a message that is no event."""
+        self._send(text_frame(message))
+
+    def pong(self, payload: bytes) -> None:
+        """Answer a ping with what it carried."""
+        self._send(pong_frame(payload))
+
+    def _send(self, frames: bytes) -> None:
         if not self._transport.is_closing() and not self.parting:
             self._written += len(frames)
             self._transport.write(frames)
@@ -86,7 +91,7 @@ class SocketOutlet:
         """
         # Nothing is waited for here: one frozen peer would hold up everything.
         if not self.parting:
-            self.send(close_frame(code, reason))
+            self._send(close_frame(code, reason))
             self.parting = True
             self.excused = self.excused or code in (Close.RESTART, Close.FAILED)
             asyncio.get_running_loop().call_later(CLOSING, self._transport.abort)
@@ -116,7 +121,7 @@ class SocketOutlet:
     def beat(self) -> None:
         """Send a ping; say goodbye to one that gives no sign of life."""
         if self._pulse.beat(written=self._written, waiting=self.waiting):
-            self.send(ping_frame())
+            self._send(ping_frame())
         else:
             self.close(Close.TOOK_NOTHING, "no sign of life")
 

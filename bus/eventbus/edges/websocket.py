@@ -1,141 +1,129 @@
-"""The WebSocket edge: one `Connection` for each socket reads commands; events go out through its `SocketOutlet`."""
+"""The WebSocket edge: one `Connection` for each socket obeys commands; events go out through its `SocketOutlet`."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, suppress
 
-from aiohttp import WSMessage, WSMsgType, web
+from aiohttp import WSMessage, WSMsgType
 
-from ..authorization import Authorization
-from ..config import Settings
 from ..groups import Member
-from ..limits.frame_rate import Strangers
-from ..limits.websockets import Seat, Seats
-from ..problems import LogUnavailable, NoRight, Stopping
-from ..server.upgrade import WebSocketProtocol, upgrade
+from ..problems import LogUnavailable, NoRight
 from . import messages
 from .admission import Admission, Admitted
-from .cors import Cors
-from .frames import Close, pong_frame, reason_of, text_frame
+from .channel import CLOSING, Channel, Close, Line, reason_of
 from .messages import BadCommand, NotACommand, NotAuthenticated, decode_command, encode_answer
-from .requests import sender
-from .socket_outlet import CLOSING, SocketOutlet
 
 logger = logging.getLogger("eventbus")
 
 
-class WebSocketApi:
-    """Takes connections, and closes them all in the end.
+class WebSockets:
+    """All that are open: asks them for signs of life, and closes them in the end.
 
     Args:
         admission: Says who may come in, and lets them.
-        authorization: Tells services by their headers.
-        cors: Whose pages may connect.
-        settings: Limits.
+        identify_timeout: Seconds a connection has to identify or authenticate itself.
+        heartbeat: Seconds between pings.
+
+    Attributes:
+        stopping: True once the bus is about to stop: no more are to be opened.
     """
 
-    def __init__(self, *, admission: Admission, authorization: Authorization, cors: Cors, settings: Settings) -> None:
-        self.admission = admission
-        self._authorization = authorization
-        self.settings = settings
-        self._cors = cors
-        self.seats, self._strangers = Seats(settings.max_connections), Strangers(settings.client_rate)
-        self._connections: dict[Connection, asyncio.Task[None]] = {}
-        self._draining = False
+    def __init__(self, *, admission: Admission, identify_timeout: float, heartbeat: float) -> None:
+        self._admission = admission
+        self._identify_timeout = identify_timeout
+        self._heartbeat = heartbeat
+        self._open: dict[Connection, asyncio.Task[None] | None] = {}
+        self.stopping = False
 
-    async def connect(self, request: web.Request) -> web.StreamResponse:
-        """GET /ws: shake hands, and speak with the other side until one of both hangs up, which is not waited for."""
-        self._cors.check(request.headers)
-        # Earlier answers to this connection go first: aiohttp would be told when they have gone, and we would not.
-        await request.writer.drain()  # from here on nothing is awaited: the connection is aiohttp's, or ours
-        if self._draining:
-            raise Stopping("the bus is stopping; connect again")
-        host = sender(request, trusted_proxies=self.settings.trusted_proxies)
-        seat = self.seats.take(
-            host, service=self._authorization.is_service(request.headers.getall("Authorization", []))
-        )
-        protocol = WebSocketProtocol(None if seat.service else self._strangers.connected(host))
-        try:
-            transport = upgrade(request, protocol)
-        except Exception:
-            self.seats.leave(seat)
-            raise
-        connection = Connection(self, transport, protocol, host, seat)
-        self._connections[connection] = asyncio.create_task(self._run(connection, seat))
-        return web.Response()  # to nobody: what there is to say was said
+    async def speak(self, channel: Channel, outlet: Line, *, host: str, on_service: Callable[[], None]) -> None:
+        """Speak with the other side of a channel until one of both hangs up.
 
-    async def _run(self, connection: Connection, seat: Seat) -> None:
+        Args:
+            channel: Its handshake is done.
+            outlet: What is sent goes there.
+            host: Where the other side is.
+            on_service: Called once the other side has shown that it is one.
+        """
+        connection = Connection(channel, outlet, admission=self._admission, host=host, on_service=on_service)
+        self._open[connection] = asyncio.current_task()
+        if self.stopping:  # since the handshake was answered
+            outlet.close(Close.RESTART, "the bus is stopping")
         try:
-            await connection.run()
+            await connection.run(identify_timeout=self._identify_timeout)
         finally:
-            del self._connections[connection]
-            self.seats.leave(seat)
+            del self._open[connection]
 
     async def keep_beating(self) -> None:
         """Ask everybody for a sign of life, for ever, and cut off those who give none."""
         while True:
-            await asyncio.sleep(self.settings.heartbeat)
-            for connection in list(self._connections):
+            await asyncio.sleep(self._heartbeat)
+            for connection in list(self._open):
                 connection.beat()
 
     async def close_all(self) -> None:
         """Close every connection together, with 1012; take no new ones."""
-        self._draining = True
-        for connection in self._connections:
+        self.stopping = True
+        for connection in self._open:
             connection.outlet.close(Close.RESTART, "the bus is stopping")
-        if self._connections:
-            await asyncio.wait(self._connections.values(), timeout=CLOSING)
+        if tasks := [task for task in self._open.values() if task]:
+            await asyncio.wait(tasks, timeout=CLOSING)
 
 
 class Connection:
     """One socket: first unknown, then a client's or a service's.
 
     Args:
-        api: The parts it works with.
-        transport: What is sent goes there.
-        protocol: What comes is read there.
+        channel: What comes is read there.
+        outlet: What is sent goes there.
+        admission: Says who may come in.
         host: Where the other side is.
-        seat: Where it sits.
+        on_service: Called once the other side has shown that it is one.
     """
 
     def __init__(
-        self, api: WebSocketApi, transport: asyncio.Transport, protocol: WebSocketProtocol, host: str, seat: Seat
+        self,
+        channel: Channel,
+        outlet: Line,
+        *,
+        admission: Admission,
+        host: str,
+        on_service: Callable[[], None],
     ) -> None:
-        self._api = api
+        self._channel = channel
+        self.outlet = outlet
+        self._admission = admission
         self._host = host
-        self._seat = seat
-        self._protocol = protocol
-        self.outlet = SocketOutlet(transport, protocol.drained, send_buffer=api.settings.send_buffer)
+        self._on_service = on_service
         self._delivery: AbstractContextManager[Member | None] | None = None  # begins once it is known who is there
         self._member: Member | None = None
 
-    async def run(self) -> None:
-        """Obey commands until the connection ends."""
-        await self._obey_all()
+    async def run(self, *, identify_timeout: float) -> None:
+        """Obey commands until the connection ends; it is to say who it is within the time-out, in seconds."""
+        await self._obey_all(identify_timeout)
         # One who hung up is answered; one who was told to go is heard out, so that it reads why.
         self.outlet.close(Close.NORMAL)
-        async for _ in self._protocol.messages():
+        async for _ in self._channel.messages():
             pass
         self.outlet.hang_up()
 
     def beat(self) -> None:
         """Ask for a sign of life."""
-        self._protocol.expect_pong()
+        self._channel.expect_pong()
         self.outlet.beat()
 
-    async def _obey_all(self) -> None:
-        incoming = self._protocol.messages()
+    async def _obey_all(self, identify_timeout: float) -> None:
+        incoming = self._channel.messages()
         try:
-            async with asyncio.timeout(self._api.settings.identify_timeout) as until_known:
+            async with asyncio.timeout(identify_timeout) as until_known:
                 await self._obey_until_known(incoming, until_known)
             if self._delivery:  # nothing was awaited since the answer named a position, so no event slips through
                 with self._delivery as self._member:
                     async for message in incoming:
                         await self._obey(message)
-                    self.outlet.hear_goodbye(self._protocol.goodbye)
+                    self.outlet.hear_goodbye(self._channel.goodbye)
         except TimeoutError:
             self.outlet.close(Close.NEVER_IDENTIFIED, "neither identified nor authenticated in time")
         except ConnectionError:
@@ -163,7 +151,7 @@ class Connection:
             return
         self.outlet.hear()
         if message.type is WSMsgType.PING:
-            self.outlet.send(pong_frame(message.data))
+            self.outlet.pong(message.data)
             await self.outlet.drained()  # or pongs to one that never reads would pile up
         elif message.type is WSMsgType.BINARY:
             self._answer(messages.CommandError(action=None, error="expected text, got binary"))
@@ -199,7 +187,7 @@ class Connection:
             case _ if self._delivery:
                 raise BadCommand(command, "this connection has said who it is; open another one")
             case messages.Identify():
-                admitted = await self._api.admission.identify(command, host=self._host)
+                admitted = await self._admission.identify(command, host=self._host)
                 self.outlet.bound_as_client()
                 self._let_in(admitted)
             case messages.Authenticate():
@@ -207,9 +195,8 @@ class Connection:
 
     async def _authenticate(self, command: messages.Authenticate) -> None:
         try:
-            self._let_in(await self._api.admission.authenticate(command))
-            self._api.seats.give_to_service(self._seat)
-            self._protocol.trust()
+            self._let_in(await self._admission.authenticate(command))
+            self._on_service()
         except NoRight as refusal:
             self._answer(NotAuthenticated(error=refusal.detail))
             self.outlet.close(Close.WRONG_CREDENTIALS, "wrong credentials")
@@ -219,4 +206,4 @@ class Connection:
         self._delivery = admitted.join(self.outlet)
 
     def _answer(self, answer: messages.Answer) -> None:
-        self.outlet.send(text_frame(encode_answer(answer)))
+        self.outlet.say(encode_answer(answer))

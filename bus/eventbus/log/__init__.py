@@ -1,6 +1,6 @@
 """The log: keeps events in the order they were accepted. Everything that is delivered is read from it.
 
-`Log` says what every implementation offers; `open_log` chooses one; `follow` reads on for ever.
+`Log` says what every implementation offers; `follow` reads on for ever. `by_url` makes the one that a setting names.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from typing import Protocol
 
 import msgspec
 
-from ..environment import ConfigError
 from ..event import Draft, Event
 from ..patterns import Patterns
 
@@ -145,31 +144,6 @@ class Log(Protocol):
 
     async def close(self) -> None:
         """Finish what is under way, then let go of the files."""
-
-
-def open_log(url: str) -> Log:
-    """Open the log that a setting names.
-
-    Args:
-        url: ``memory:``, ``sqlite:PATH`` or ``sqlite:PATH?sync=normal``.
-
-    Raises:
-        ConfigError: It names no log, or one that cannot be opened.
-    """
-    from .memory import MemoryLog  # here, because both know this module
-    from .sqlite import SqliteLog
-
-    kind, _, rest = url.partition(":")
-    path, _, option = rest.partition("?")
-    if url == "memory:":
-        return MemoryLog()
-    if kind == "sqlite" and path and option in ("", "sync=normal", "sync=full"):
-        try:
-            return SqliteLog(path, sync=option.removeprefix("sync=") or "full")
-        except OSError as error:
-            reason = f"{error.filename}: {error.strerror}; name a file that can be made" if error.errno else error
-            raise ConfigError(f"EVENTBUS_LOG={url}: {reason}") from None
-    raise ConfigError(f"EVENTBUS_LOG={url}: expected memory:, sqlite:PATH or sqlite:PATH?sync=normal")
 
 
 def wanted(events: Iterable[Event], names: Patterns | None, address: str | None = None) -> Iterable[Event]:

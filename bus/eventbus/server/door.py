@@ -1,9 +1,11 @@
-"""Takes connections: not too many, in all and of one host, and none that says nothing.
+"""The door: owns each connection from accept to close, and knows what it is at each moment.
 
-What is said on them is others' business, with one exception: where only services find room, a head is looked through
-for a service's token.
+    accepted ──┬── Silent: no word yet ──┬── PlainRequests: whole, plain posts ──┬── HttpProtocol: aiohttp's
+               ├── Knocking: a service? ─┘                                       └── WebSocketProtocol
+               └── refused
 
-Over TLS a connection counts from the end of its handshake on, for which it has no longer than for its first word.
+Not too many come in, in all and of one host, and none stays that says nothing. Over TLS a connection counts from the
+end of its handshake on, for which it has no longer than for its first word.
 """
 
 from __future__ import annotations
@@ -26,33 +28,18 @@ FIRST_WORD = 10.0
 GOODBYE = 1.0
 """Seconds that the other side of TLS has to say goodbye."""
 
-READ_AT_ONCE = 64 * 1024  # bytes
+READ_AT_ONCE = 64 * 1024
+"""Bytes that are taken from a socket at once."""
 
-MOST_OF_A_HEAD = 8 * 1024
+MAX_KNOCK = 8 * 1024
 """Bytes in which a service has to show its token where only services find room."""
 
 
-def switch(transport: asyncio.Transport, protocol: asyncio.Protocol) -> None:
-    """Let another protocol speak with the other side of an accepted connection from now on."""
-    _connection(transport).go_on_with(protocol)
-
-
-def heard(transport: asyncio.Transport) -> None:
-    """Say that the other side of a connection has asked for something, all of which has come."""
-    _connection(transport).heard()
-
-
-def _connection(transport: asyncio.Transport) -> _Connection:
-    connection = transport.get_protocol()
-    assert isinstance(connection, _Connection)  # noqa: S101 - else it was not accepted here
-    return connection
-
-
-class Acceptor:
-    """Makes the protocol of each connection.
+class Door:
+    """Makes connections, and counts them.
 
     Args:
-        protocol: Makes what speaks with the other side of a connection at first.
+        first: Makes what speaks with the other side of a connection at first.
         most: Connections that one host may have.
         total: Connections that there may be.
         services: They find room where others do not.
@@ -61,14 +48,14 @@ class Acceptor:
 
     def __init__(
         self,
-        protocol: Callable[[], asyncio.Protocol],
+        first: Callable[[Connection], asyncio.Protocol],
         *,
         most: int,
         total: int,
         services: Services | None = None,
         proxies: Collection[Network] = (),
     ) -> None:
-        self.protocol = protocol
+        self.first = first
         # One for all connections: what arrives is taken out at once. asyncio would get a quarter of a MiB from the
         # system for each read, and give it back, which takes longer than the read.
         self.buffer = memoryview(bytearray(READ_AT_ONCE))
@@ -83,9 +70,9 @@ class Acceptor:
 
     def __call__(self) -> asyncio.BaseProtocol:
         """Make the protocol of one more connection."""
-        return _Connection(self)
+        return Connection(self)
 
-    def take(self, peer: str) -> str:
+    def enter(self, peer: str) -> str:
         """Count one more connection, from this address; return the host that it counts for.
 
         Raises:
@@ -99,7 +86,7 @@ class Acceptor:
         self._living += 1
         return host
 
-    def let_go(self, host: str) -> None:
+    def leave(self, host: str) -> None:
         """Count one less."""
         for place, _ in places_of(host):
             self._connections[place] -= 1
@@ -116,100 +103,125 @@ class Acceptor:
                 raise Overloaded(f"{whose} {most} connections, as many as it may; close some")
 
 
-class _Connection(asyncio.BufferedProtocol):
-    """Hands all on to the protocol that speaks with the other side, once that may stay."""
+class Connection(asyncio.BufferedProtocol):
+    """One connection. What comes goes to its state, until the connection becomes something else.
 
-    def __init__(self, acceptor: Acceptor) -> None:
-        self._acceptor = acceptor
-        self._transport: asyncio.Transport
-        self._protocol: asyncio.Protocol | None = None
+    Attributes:
+        transport: What is written goes there.
+        peer: The address of the other side.
+        state: What the connection is now.
+        task: What speaks with the other side, if a task does.
+    """
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
         self._host: str | None = None
-        self._head = b""  # as long as it is not known whether the other side may stay
-        self._is_heard = False
-        self._silent: asyncio.TimerHandle | None = None
+        self._has_asked = False
+        self.transport: asyncio.Transport
+        self.peer = ""
+        self.state: asyncio.Protocol = asyncio.Protocol()  # until it is made
+        self.task: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a server makes no others
-        self._transport = transport
+        self.transport = transport
         peer = transport.get_extra_info("peername")
-        self._silent = asyncio.get_running_loop().call_later(FIRST_WORD, transport.abort)
+        self.peer = peer[0] if peer else ""
         try:
-            self._host = self._acceptor.take(peer[0] if peer else "")
-            may_stay = self._acceptor.capacity.enter(self)
+            self._host = self._door.enter(self.peer)
+            may_stay = self._door.capacity.enter(self)
         except Overloaded as problem:
             self.refuse(problem)
             return
-        if may_stay:
-            self.go_on_with(self._acceptor.protocol())
+        self.become(Silent(self) if may_stay else Knocking(self))
+
+    def become(self, state: asyncio.Protocol) -> None:
+        """Let something else speak with the other side from now on."""
+        self.state = state
+        state.connection_made(self.transport)
+
+    def begin(self, data: bytes) -> None:
+        """The other side has said its first word."""
+        self.become(self._door.first(self))
+        self.state.data_received(data)
+
+    def asked(self) -> None:
+        """The other side has asked for something, all of which has come."""
+        if not self._has_asked:
+            self._has_asked = True
+            self._door.capacity.heard(self)
+
+    def let_in_service(self, authorization: Collection[str]) -> bool:
+        """Give a connection that only a service may have to the service that shows its token; tell if one did."""
+        if not self._door.services.with_header(list(authorization)):
+            self.refuse(self._door.capacity.problem())
+            return False
+        self._door.capacity.is_a_service_s(self)
+        return True
 
     def refuse(self, problem: Overloaded) -> None:
         """Say why, and hang up."""
-        self._head = b""
-        self._transport.write(raw_refusal(problem, b"Connection: close\r\n"))
-        self._transport.close()
+        self.transport.write(raw_refusal(problem, b"Connection: close\r\n"))
+        self.transport.close()
         # Over TLS, it would stay until the other side has said goodbye, too.
-        asyncio.get_running_loop().call_later(GOODBYE, self._transport.abort)
-
-    def heard(self) -> None:
-        """Count as one that has asked for something."""
-        if not self._is_heard:
-            self._is_heard = True
-            self._acceptor.capacity.heard(self)
-
-    def go_on_with(self, protocol: asyncio.Protocol) -> None:
-        """Hand on to another one."""
-        self._protocol = protocol
-        protocol.connection_made(self._transport)
+        asyncio.get_running_loop().call_later(GOODBYE, self.transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._silent:
-            self._silent.cancel()
-        self._acceptor.capacity.leave(self)
+        self._door.capacity.leave(self)
         if self._host is not None:
-            self._acceptor.let_go(self._host)
-        if self._protocol:
-            self._protocol.connection_lost(exc)
+            self._door.leave(self._host)
+        self.state.connection_lost(exc)
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
-        return self._acceptor.buffer
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - all of it
+        return self._door.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        data = bytes(self._acceptor.buffer[:nbytes])
-        if self._protocol:
-            self._is_silent_no_more()
-            self._protocol.data_received(data)
-        elif not self._transport.is_closing():
-            self._head += data
-            if b"\r\n\r\n" in self._head or len(self._head) > MOST_OF_A_HEAD:
-                self._let_in_services()
-
-    def _is_silent_no_more(self) -> None:
-        if self._silent:
-            self._silent.cancel()
-            self._silent = None
-
-    def _let_in_services(self) -> None:
-        capacity = self._acceptor.capacity
-        if not self._acceptor.services.with_header(_authorization(self._head)):
-            self.refuse(capacity.problem())
-            return
-        capacity.is_a_service_s(self)
-        self._is_silent_no_more()
-        head, self._head = self._head, b""
-        protocol = self._acceptor.protocol()
-        self.go_on_with(protocol)
-        protocol.data_received(head)
+        self.state.data_received(bytes(self._door.buffer[:nbytes]))
 
     def eof_received(self) -> bool | None:
-        return self._protocol.eof_received() if self._protocol else None
+        return self.state.eof_received()
 
     def pause_writing(self) -> None:
-        if self._protocol:
-            self._protocol.pause_writing()
+        self.state.pause_writing()
 
     def resume_writing(self) -> None:
-        if self._protocol:
-            self._protocol.resume_writing()
+        self.state.resume_writing()
+
+
+class Silent(asyncio.Protocol):
+    """No word yet: a connection that says none in time is ended."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._end = asyncio.get_running_loop().call_later(FIRST_WORD, connection.transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        self._end.cancel()
+        self._connection.begin(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self._end.cancel()
+
+
+class Knocking(asyncio.Protocol):
+    """Only a service finds room: what comes is looked through for a service's token, and kept."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._head = b""
+        self._end = asyncio.get_running_loop().call_later(FIRST_WORD, connection.transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        if self._connection.transport.is_closing():
+            return
+        self._head += data
+        if b"\r\n\r\n" in self._head or len(self._head) > MAX_KNOCK:
+            self._end.cancel()
+            if self._connection.let_in_service(_authorization(self._head)):
+                self._connection.begin(self._head)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self._end.cancel()
 
 
 def _authorization(request: bytes) -> list[str]:

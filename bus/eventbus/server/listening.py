@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Iterable
-from ipaddress import ip_address
 
 from ..environment import ConfigError
 from .port_holder import port_holder
@@ -41,11 +40,6 @@ def listen(host: str, port: int, *, setting: str) -> list[socket.socket]:
     if not sockets:
         raise ConfigError(f"{setting}_HOST={host}: this is no address of this machine; use localhost or 0.0.0.0")
     return sockets
-
-
-def is_loopback(host: str) -> bool:
-    """Can only programs of this machine reach what listens on this host?"""
-    return all(ip_address(address.partition("%")[0]).is_loopback for _, (address, _) in _addresses(host, 0))
 
 
 def _addresses(host: str, port: int) -> Iterable[tuple[socket.AddressFamily, tuple[str, int]]]:

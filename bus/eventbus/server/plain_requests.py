@@ -2,9 +2,9 @@
 
 aiohttp makes a request, a response, a task and many headers of it, which takes longer than all the rest together. Here
 the head that arrives is compared, as bytes, with those of earlier requests. If it is one of them, and the body is there
-too, the events are published as ever and the answer is written. Whatever is not fully understood goes to aiohttp from
-its first byte on, and the connection with it for good, so that one place knows HTTP.
-``EVENTBUS_FAST_PATH=off`` leaves everything to aiohttp.
+too, the events are published as ever and the answer is written. A WebSocket's handshake that may be let in is answered
+without aiohttp, too. Whatever is not fully understood goes to aiohttp from its first byte on, and the connection with
+it for good, so that one place knows HTTP. ``EVENTBUS_FAST_PATH=off`` leaves everything to aiohttp.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from email.utils import formatdate
 
-from aiohttp import web
-from aiohttp.base_protocol import BaseProtocol
-from aiohttp.http import HttpProcessingError, HttpRequestParser, HttpVersion11
 from aiohttp.tcp_helpers import tcp_keepalive
 from msgspec.json import encode
 
-from ..config import Settings
-from ..edges.cors import Cors
-from ..edges.http_api import HttpApi
-from ..edges.own_hosts import Hosts
+from ..edges.parts import Edges
 from ..edges.refusals import OF_ALL_ANSWERS, Defect, header_lines, raw_refusal
 from ..limits.hosts import sending_host
 from ..problems import Problem
-from ..routing import Service
 from ..timestamps import within_calendar
-from .door import heard, switch
-from .running import KEEP_ALIVE
+from .aiohttp_inside import HttpProtocol
+from .door import Connection
+from .plain_heads import PlainHead, PlainHeads
+from .websocket_protocol import shake_hands
 
-MAX_HEADS = 1024
-MAX_HEAD = 2048  # bytes
+MAX_HANDSHAKE = 8 * 1024
+"""Bytes of a handshake whose end is waited for."""
+
 READ_AHEAD = 64 * 1024
 """Bytes of further requests that wait until the one before them is answered, above which no more is read."""
+
+KEEP_ALIVE = 75.0
+"""Seconds that a connection may stay open between two requests."""
+
+HANDSHAKE = b"GET /ws "
 
 logger = logging.getLogger("eventbus")
 
@@ -47,94 +47,25 @@ _OK = (
     + header_lines(OF_ALL_ANSWERS)
     + b"Content-Length: %d\r\n%bDate: %b\r\n\r\n%b"
 )
-_CHANGE_THE_MEANING = ("Transfer-Encoding", "Content-Encoding", "Expect", "Upgrade", "TE", "Trailer")
 
 
-@dataclass(frozen=True, slots=True)
-class _Head:
-    """What the head of a plain request says.
-
-    Attributes:
-        path: Where it goes.
-        length: Bytes of the body.
-        service: Who publishes; None for a client.
-        forwarded: The ``X-Forwarded-For`` headers.
-        headers: Of any answer.
-    """
-
-    path: str
-    length: int
-    service: Service | None
-    forwarded: list[str]
-    headers: bytes
-
-
-class FastPath:
+class ShortCut:
     """Knows the heads of plain requests, and the connections that send nothing else.
 
     Args:
-        api: Says who publishes, and publishes.
-        cors: Says which pages may publish, and makes headers for browsers.
-        hosts: Says by which names the bus may be called.
-        settings: Limits, and who is trusted to speak for others.
+        edges: What answers requests.
+        others: Makes what speaks with the other side of a connection that sends other requests.
     """
 
-    def __init__(self, *, api: HttpApi, cors: Cors, hosts: Hosts, settings: Settings) -> None:
-        self.api = api
-        self.proxies = settings.trusted_proxies
-        self.connections: set[_PlainRequests] = set()
-        self._cors = cors
-        self._hosts = hosts
-        self._max_body = settings.max_body
-        self._heads: dict[bytes, _Head | None] = {}
+    def __init__(self, edges: Edges, others: Callable[[Connection], HttpProtocol]) -> None:
+        self.edges = edges
+        self.others = others
+        self.connections: set[PlainRequests] = set()
+        self.heads = PlainHeads(edges)
 
-    def before(self, others: Callable[[], asyncio.Protocol]) -> Callable[[], asyncio.Protocol]:
-        """Return what makes the protocol of a connection: ours, and others for everything else."""
-        return lambda: _PlainRequests(self, others)
-
-    def head(self, block: bytes) -> _Head | None:
-        """Tell what a request's head says, up to and with its empty line; None if it is not plain."""
-        try:
-            return self._heads[block]
-        except KeyError:
-            pass
-        if len(block) > MAX_HEAD:
-            return None
-        if len(self._heads) >= MAX_HEADS:
-            self._heads.clear()
-        head = self._heads[block] = self._parse(block)
-        return head
-
-    def _parse(self, block: bytes) -> _Head | None:
-        if not block.count(b"\r\n") == block.count(b"\r") == block.count(b"\n"):
-            return None
-        loop = asyncio.get_running_loop()
-        parser = HttpRequestParser(BaseProtocol(loop), loop, 2**16)
-        try:
-            [(message, _)], _, _ = parser.feed_data(block)
-        except (HttpProcessingError, ValueError):
-            return None
-        headers = message.headers
-        lengths = headers.getall("Content-Length", [])
-        length = int(lengths[0]) if len(lengths) == 1 else 0
-        if (
-            message.version != HttpVersion11
-            or message.method != "POST"
-            or message.path not in ("/", "/events")
-            or any(name in headers for name in _CHANGE_THE_MEANING)
-            or message.should_close
-            or not 0 < length <= self._max_body
-        ):
-            return None
-        try:
-            service = self.api.publisher(headers)
-            self._hosts.check(headers.getall("Host", []), is_trusted=service is not None)
-            self._cors.check(headers)
-        except Problem:
-            return None
-        answer = self._cors.headers(headers)
-        forwarded = headers.getall("X-Forwarded-For", [])
-        return _Head(message.path, length, service, forwarded, header_lines(answer))
+    def __call__(self, connection: Connection) -> asyncio.Protocol:
+        """Make what speaks with the other side of a connection at first."""
+        return PlainRequests(self, connection)
 
     async def close(self) -> None:
         """Close the connections; those that wait for an answer get it first."""
@@ -145,36 +76,27 @@ class FastPath:
             connection.close()
 
 
-FAST_PATH = web.AppKey("FAST_PATH", FastPath)
-"""The app's; absent if a setting says so."""
-
-
-class _PlainRequests(asyncio.Protocol):
+class PlainRequests(asyncio.Protocol):
     """Speaks with the other side as long as nothing but plain requests come.
 
     One request is answered at a time, as aiohttp does it; what comes meanwhile waits.
     """
 
-    def __init__(self, path: FastPath, others: Callable[[], asyncio.Protocol]) -> None:
-        self._path = path
-        self._others = others
+    def __init__(self, short_cut: ShortCut, connection: Connection) -> None:
+        self._short_cut = short_cut
+        self._connection = connection
+        self._transport = connection.transport
         self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport
-        self._peer = ""
         self._waiting = b""
         self._is_read = True  # what we write, by the other side
         self._idle_since = self._loop.time()
         self.answering: asyncio.Task[None] | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a server makes no others
-        self._transport = transport
-        peer = transport.get_extra_info("peername")
-        self._peer = peer[0] if peer else ""
-        self._path.connections.add(self)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:  # noqa: ARG002 - the connection has it
+        self._short_cut.connections.add(self)
         self._idle = self._loop.call_later(KEEP_ALIVE, self._close_if_idle)
         with suppress(OSError):  # it may have been reset already
-            tcp_keepalive(transport)
+            tcp_keepalive(self._transport)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._waiting = b""
@@ -194,32 +116,50 @@ class _PlainRequests(asyncio.Protocol):
             if len(self._waiting) > READ_AHEAD:
                 self._transport.pause_reading()
         else:
-            self._take(data)
+            data, self._waiting = self._waiting + data, b""
+            self._answer_first(data)
 
     def close(self) -> None:
         """Hang up."""
         self._transport.close()
 
-    def _take(self, data: bytes) -> None:
-        """Answer the request that data begins with, or leave all to aiohttp."""
-        path, end_of_head = self._path, data.find(b"\r\n\r\n")
+    def _answer_first(self, data: bytes) -> None:
+        """Answer the request that data begins with, or leave all to what answers others."""
+        short_cut, end_of_head = self._short_cut, data.find(b"\r\n\r\n")
+        if data.startswith(HANDSHAKE):
+            self._take_handshake(data, end_of_head)
+            return
         begin = end_of_head + 4
-        head = path.head(data[:begin]) if end_of_head >= 0 and not path.api.stopping else None
+        head = short_cut.heads.find(data[:begin]) if end_of_head >= 0 and not short_cut.edges.http.stopping else None
         if head is None or len(data) < begin + head.length:
             self._hand_over(data)
             return
-        heard(self._transport)
+        self._connection.asked()
         end = begin + head.length
         self._waiting = data[end:]
         self.answering = self._loop.create_task(self._answer(head, data[begin:end]))
 
-    async def _answer(self, head: _Head, body: bytes) -> None:
-        api = self._path.api
+    def _take_handshake(self, data: bytes, end_of_head: int) -> None:
+        if end_of_head < 0 and len(data) <= MAX_HANDSHAKE:
+            self._waiting = data
+            return
+        begin = end_of_head + 4
+        protocol = shake_hands(data[:begin], self._connection, self._short_cut.edges) if end_of_head >= 0 else None
+        if protocol is None:
+            self._hand_over(data)
+            return
+        self._leave()
+        self._connection.asked()
+        self._connection.become(protocol)
+        protocol.data_received(data[begin:])
+
+    async def _answer(self, head: PlainHead, body: bytes) -> None:
+        edges = self._short_cut.edges
         try:
-            host = sending_host(self._peer, head.forwarded, trusted=self._path.proxies)
-            with api.hold_bytes(head.service, host=host) as hold:
+            host = sending_host(self._connection.peer, head.forwarded, trusted=edges.proxies)
+            with edges.http.hold_bytes(head.service, host=host) as hold:
                 hold.grow(len(body))
-                receipt = encode(await api.publishing.publish(body, head.service, host=host))
+                receipt = encode(await edges.http.publishing.publish(body, head.service, host=host))
             answer = _OK % (len(receipt), head.headers, _date(), receipt)
         except Problem as problem:
             answer = raw_refusal(problem, b"%bDate: %b\r\n" % (head.headers, _date()))
@@ -239,18 +179,18 @@ class _PlainRequests(asyncio.Protocol):
             if len(self._waiting) <= READ_AHEAD:
                 self._transport.resume_reading()
             if self._waiting:
-                self._take(self._waiting)
+                self.data_received(b"")
 
     def _hand_over(self, data: bytes) -> None:
         self._leave()
         if not self._transport.is_closing():
-            handler = self._others()
-            switch(self._transport, handler)
+            handler = self._short_cut.others(self._connection)
+            self._connection.become(handler)
             self._transport.resume_reading()
             handler.data_received(data)  # last: it may pause reading, and must not be overruled
 
     def _leave(self) -> None:
-        self._path.connections.discard(self)
+        self._short_cut.connections.discard(self)
         self._idle.cancel()
 
     def _close_if_idle(self) -> None:

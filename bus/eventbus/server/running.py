@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
-from asyncio import sslproto
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from socket import socket
 from ssl import SSLContext
@@ -16,22 +15,18 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from ..config import Settings
+from ..edges.parts import EDGES
 from ..limits.open_files import capacity_of
 from ..limits.turns import Turns
 from ..limits.websockets import share_of_a_host
 from ..services import Services
-from .door import FIRST_WORD, GOODBYE, Acceptor
-from .http_protocol import HttpProtocol
+from .aiohttp_inside import HttpProtocol, shrink_tls_buffers
+from .door import FIRST_WORD, GOODBYE, Connection, Door
 from .listening import BACKLOG
+from .plain_requests import KEEP_ALIVE, ShortCut
 
 FINISHING = 1.0
 """Seconds that a request under way has to finish when the server stops."""
-
-KEEP_ALIVE = 75.0
-"""Seconds that a connection may stay open between two requests."""
-
-READ_AHEAD = 64 * 1024
-"""Bytes of a body that wait to be taken, twice of which no more is read."""
 
 ACCEPTED_AT_ONCE = 32
 """Connections that are accepted before everything else has its turn."""
@@ -47,41 +42,65 @@ MANY_FILES = 10_240
 
 logger = logging.getLogger("eventbus.http")
 
+HTTP_OPTIONS: dict[str, Any] = {
+    "access_log": None,
+    "logger": logger,
+    "keepalive_timeout": KEEP_ALIVE,
+    "read_bufsize": 64 * 1024,  # bytes of a body that wait to be taken, twice of which no more is read
+    "auto_decompress": False,  # a small body could unfold to a huge one
+}
+"""aiohttp's."""
+
 
 def create_runner(app: web.Application) -> web.AppRunner:
     """Make the runner that serves an app: no line for each request, and none for what others do wrong."""
     logger.addFilter(_tells_of_a_defect)
     logging.getLogger("asyncio").addFilter(_tells_of_more_than_a_loss)
     logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)  # its warnings repeat what came: a token, perhaps
-    return web.AppRunner(app, shutdown_timeout=FINISHING)
+    return web.AppRunner(app, shutdown_timeout=FINISHING, **HTTP_OPTIONS)
 
 
-def http_protocols(runner: web.AppRunner) -> Callable[[], HttpProtocol]:
-    """Return what makes the protocol that speaks HTTP with the other side of a connection to a runner's app."""
-    server, turns = cast(web.Server, runner.server), Turns()
-    return lambda: HttpProtocol(
-        server,
-        turns,
-        access_log=None,
-        logger=logger,
-        keepalive_timeout=KEEP_ALIVE,
-        read_bufsize=READ_AHEAD,
-        auto_decompress=False,  # a small body could unfold to a huge one
-    )
+class Serving:
+    """An app that takes connections.
+
+    Args:
+        servers: They listen.
+        short_cut: The connections that it answers past aiohttp, if it does.
+    """
+
+    def __init__(self, servers: Sequence[asyncio.Server], short_cut: ShortCut | None) -> None:
+        self._servers = servers
+        self._short_cut = short_cut
+
+    async def stop(self) -> None:
+        """Take no more connections; each that has been accepted is made first, so that it can be ended like the others.
+
+        A server that is closed meanwhile would lose it, with a traceback (python/cpython#109564).
+        """
+        loop = asyncio.get_running_loop()
+        for server in self._servers:
+            for listening in server.sockets:
+                loop.remove_reader(listening)
+        for _ in range(TURNS_TO_CONNECT):
+            await asyncio.sleep(0)
+        for server in self._servers:
+            server.close()
+        if self._short_cut:
+            await self._short_cut.close()
 
 
 async def serve(
-    protocol: Callable[[], asyncio.Protocol],
+    runner: web.AppRunner,
     sockets: Iterable[socket],
     *,
     settings: Settings,
     services: Services | None = None,
     tls: SSLContext | None = None,
-) -> list[asyncio.Server]:
+) -> Serving:
     """Take the connections that come to these sockets, which share one count for each host.
 
     Args:
-        protocol: Makes what speaks with the other side of a connection at first.
+        runner: It runs an app. The bus's is answered past aiohttp where that may be, and a setting does not forbid it.
         sockets: They listen.
         settings: Limits.
         services: They find room where others do not.
@@ -91,13 +110,13 @@ async def serve(
     total = capacity_of(files if files > 0 else MANY_FILES)
     # As many again as a host may have WebSockets, but never all that there may be.
     most = min(2 * share_of_a_host(settings.max_connections), total * 3 // 4)
-    proxies = settings.trusted_proxies
-    acceptor = Acceptor(protocol, most=most, total=total, services=services, proxies=proxies)
+    first, short_cut = _stages(runner, fast_path=settings.fast_path)
+    door = Door(first, most=most, total=total, services=services, proxies=settings.trusted_proxies)
     loop = asyncio.get_running_loop()
     servers = []
     for listening in sockets:
         server = await loop.create_server(
-            acceptor,
+            door,
             sock=listening,
             backlog=ACCEPTED_AT_ONCE,
             ssl=tls,
@@ -106,22 +125,24 @@ async def serve(
         )
         listening.listen(BACKLOG)  # asyncio takes what it was told for both, and set this to it
         servers.append(server)
-    return servers
+    return Serving(servers, short_cut)
 
 
-async def stop_listening(servers: Iterable[asyncio.Server]) -> None:
-    """Take no more connections; each that has been accepted is made first, so that it can be ended like the others.
+def _stages(
+    runner: web.AppRunner, *, fast_path: bool
+) -> tuple[Callable[[Connection], asyncio.Protocol], ShortCut | None]:
+    """Tell what speaks with the other side of a connection at first."""
+    server = cast(web.Server, runner.server)
+    if not fast_path:
+        return lambda _: server(), None
+    turns = Turns()
 
-    A server that is closed meanwhile would lose it, with a traceback (python/cpython#109564).
-    """
-    loop = asyncio.get_running_loop()
-    for server in servers:
-        for listening in server.sockets:
-            loop.remove_reader(listening)
-    for _ in range(TURNS_TO_CONNECT):
-        await asyncio.sleep(0)
-    for server in servers:
-        server.close()
+    def http(connection: Connection) -> HttpProtocol:
+        return HttpProtocol(server, turns, connection, **HTTP_OPTIONS)
+
+    edges = runner.app.get(EDGES)
+    short_cut = ShortCut(edges, http) if edges else None
+    return short_cut or http, short_cut
 
 
 def expect_many_connections() -> None:
@@ -131,9 +152,7 @@ def expect_many_connections() -> None:
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(wanted, allowed), most))
     asyncio.get_running_loop().set_exception_handler(_Shortages())
-    # Each TLS connection has a buffer of this size as long as it lives, a quarter of a MiB if nothing is said; no TLS
-    # record holds more than 16 KiB (RFC 8446, 5.1).
-    sslproto.SSLProtocol.max_size = 16 * 1024
+    shrink_tls_buffers()
 
 
 class _Shortages:

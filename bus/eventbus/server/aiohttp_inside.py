@@ -1,22 +1,39 @@
-"""aiohttp's side of a connection, bounded in what it costs: bytes are parsed by turns, and what is broken only once.
+"""Everything that touches what aiohttp and asyncio do not promise to keep: their parsers, and their names with a ``_``.
 
-What breaks HTTP is answered as every refusal is, and costs nothing that came before it on the same connection.
+`assumptions` tries each of it on what is installed, before the bus uses any. Without all this the bus is complete, and
+slower, on aiohttp's public API.
 """
 
 from __future__ import annotations
 
 import asyncio
+from asyncio import sslproto
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 
-from aiohttp import EMPTY_PAYLOAD, StreamReader, web
-from aiohttp.http import RawRequestMessage
-from aiohttp.http_websocket import WebSocketReader
+from aiohttp import EMPTY_PAYLOAD, StreamReader, WSMessage, web
+from aiohttp._websocket.reader import WebSocketDataQueue
+from aiohttp.base_protocol import BaseProtocol
+from aiohttp.http import HttpProcessingError, HttpRequestParser, RawRequestMessage
+from aiohttp.http_websocket import WebSocketError, WebSocketReader
 
+from ..edges.channel import MAX_MESSAGE, Close
 from ..edges.refusals import OF_ALL_ANSWERS, HeadTooLarge, problem_json, raw_refusal
+from ..limits.frame_rate import Stranger
 from ..limits.hosts import sending_host
 from ..limits.turns import Turns
-from .door import heard
+from ..problems import TooFast
+from .door import Connection
+from .frame_heads import FrameHeads
+
+MAX_LINE = 64 * 1024
+"""Bytes of a line of a head that is parsed here; the server's own parser has a lower limit."""
+
+TLS_BUFFER = 16 * 1024
+"""Bytes: no TLS record holds more (RFC 8446, 5.1)."""
+
+MOST_UNREAD = 128 * 1024
+"""Bytes of messages that wait to be obeyed, above which no more is read."""
 
 PIECE = 4 * 1024
 """Bytes that are parsed in one turn: no more than 700 chunks of a body are in them."""
@@ -33,30 +50,97 @@ MAX_HEAD = 32 * 1024
 """Bytes that a request's head may have; aiohttp bounds a line of it, and how many there are: to 1 MiB in all."""
 
 
+def parse_head(block: bytes) -> RawRequestMessage | None:
+    """Read the head of a request, up to and with its empty line; None if it is not one head in plain lines."""
+    if not block.count(b"\r\n") == block.count(b"\r") == block.count(b"\n"):
+        return None
+    loop = asyncio.get_running_loop()
+    parser = HttpRequestParser(BaseProtocol(loop), loop, MAX_LINE)
+    try:
+        [(message, _)], _, _ = parser.feed_data(block)
+    except (HttpProcessingError, ValueError):
+        return None
+    return message
+
+
+def shrink_tls_buffers() -> None:
+    """Give each TLS connection a smaller buffer, for as long as it lives: asyncio's has a quarter of a MiB."""
+    sslproto.SSLProtocol.max_size = TLS_BUFFER
+
+
+class FrameReader(BaseProtocol):
+    """aiohttp's reader of WebSocket frames, without its request, its parser of HTTP and its tasks."""
+
+    def __init__(self) -> None:
+        super().__init__(asyncio.get_running_loop())
+        self._upgraded = True  # there is no parser of HTTP to be paused
+        self._messages = self._new_queue()
+        self._reader = WebSocketReader(self._messages, MAX_MESSAGE, compress=False, decode_text=True)
+
+    def feed(self, data: bytes) -> None:
+        """Read frames."""
+        self._reader.feed_data(data)
+
+    def fail(self, error: WebSocketError) -> None:
+        """Let `read` raise an error after what came before it, unless a frame was wrong already."""
+        if not self._messages.exception():
+            self._messages.set_exception(error)
+
+    async def read(self) -> WSMessage:
+        """Give the next message.
+
+        Raises:
+            EofStream: There is none any more.
+            WebSocketError: A frame was wrong.
+        """
+        return cast(WSMessage, await self._messages.read())
+
+    def begin_anew(self) -> None:
+        """Forget what was wrong; nothing more comes until the end."""
+        self._messages = self._new_queue()
+
+    def pause_for(self, seconds: float) -> None:
+        """Read nothing from the connection for so long."""
+        self._pause_reading_for_buffer()
+        self._loop.call_later(seconds, self._resume_reading_for_buffer)
+
+    async def drained(self) -> None:
+        """Return once no more waits to be sent than should; raise ConnectionError when the other side has gone."""
+        await self._drain_helper()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        self._messages.feed_eof()
+
+    def _new_queue(self) -> WebSocketDataQueue:
+        return WebSocketDataQueue(self, MOST_UNREAD // 2, loop=self._loop)  # which doubles that
+
+
 class HttpProtocol(web.RequestHandler):
-    """Parses what comes piece by piece, when it is its host's turn.
+    """aiohttp's side of a connection, bounded in what it costs: parsed by turns, and what is broken only once.
+
+    What breaks HTTP is answered as every refusal is, and costs nothing that came before it on the same connection.
 
     Args:
         server: Whose app answers.
         turns: Of all connections.
+        connection: Where requests come.
         options: aiohttp's.
     """
 
-    def __init__(self, server: web.Server, turns: Turns, **options: Any) -> None:
+    def __init__(self, server: web.Server, turns: Turns, connection: Connection, **options: Any) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **options)
         self._turns = turns
-        self._host = ""
+        self._connection = connection
+        self._host = sending_host(connection.peer, (), trusted=())
+        self._stranger: Stranger | None = None  # who sends frames
+        self._frame_heads = FrameHeads()
         self._unparsed = b""
         self._body: StreamReader = EMPTY_PAYLOAD  # of the last request, which may be coming
         self._head = 0  # bytes of a head that is coming
         self._end_of_head = b""  # the last of them: its empty line may come in two pieces
         self._body_left = 0  # bytes of a body of known length that are still to come
         self._has_turn = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:  # noqa: D102 - asyncio's
-        peer = transport.get_extra_info("peername")
-        self._host = sending_host(peer[0] if peer else "", (), trusted=())
-        super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
         """Keep what has come for the next turn. aiohttp itself passes nothing, to have its parser go on."""
@@ -65,6 +149,7 @@ class HttpProtocol(web.RequestHandler):
         if not data:
             self._parse(data)
         elif self._payload_parser is not None:  # the connection is a WebSocket's
+            self._count_frames(data)
             super().data_received(data)
         else:
             self._unparsed += data
@@ -72,7 +157,7 @@ class HttpProtocol(web.RequestHandler):
                 super()._pause_transport_reading()
             self._wait_for_turn()
 
-    def connection_lost(self, exc: BaseException | None) -> None:  # noqa: D102
+    def connection_lost(self, exc: BaseException | None) -> None:
         self._unparsed = b""
         self._end_body(exc or ConnectionResetError("the other side hung up"))
         super().connection_lost(exc)
@@ -83,6 +168,10 @@ class HttpProtocol(web.RequestHandler):
         unparsed, self._unparsed = self._unparsed, b""
         super().data_received(unparsed)
         super()._resume_transport_reading()
+
+    def count_frames(self, stranger: Stranger | None) -> None:
+        """Count what comes from now on, and be no faster; None for a service, whose frames do not count."""
+        self._stranger = stranger
 
     def handle_error(
         self,
@@ -100,6 +189,14 @@ class HttpProtocol(web.RequestHandler):
         answer = web.Response(status=status, body=body, headers=headers)
         answer.force_close()
         return answer
+
+    def _count_frames(self, data: bytes) -> None:
+        if self._stranger and isinstance(self._payload_parser, WebSocketReader):
+            found = self._frame_heads.find(data, most=self._stranger.most_at_once)
+            try:
+                self._stranger.take(found.frames, pongs=found.pongs, size=len(data))
+            except TooFast as problem:
+                self._payload_parser.queue.set_exception(WebSocketError(Close.TOO_FAST, problem.detail))
 
     def hear_no_more(self) -> None:
         """Pass over all that comes from now on; the connection ends soon after the answer to its request."""
@@ -156,8 +253,8 @@ class HttpProtocol(web.RequestHandler):
         elif self._body.is_eof() and not self._upgraded:  # what comes behind a handshake is no head
             self._end_of_head = (self._end_of_head + data)[1 - len(EMPTY_LINE) :]
             self._count_head(len(data))
-        if self._request_count and self._body.is_eof() and self.transport:
-            heard(self.transport)
+        if self._request_count and self._body.is_eof():
+            self._connection.asked()
 
     def _begin_body(self) -> None:
         message, self._body = self._messages[-1]

@@ -1,0 +1,169 @@
+"""A WebSocket that the door has opened: no faster than strangers may be, and with little memory while it is silent.
+
+aiohttp would keep the request, its headers, a parser and two tasks for as long as the connection lives: 11 kB, more
+than all the rest of a silent client. Here only its reader of frames is used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import math
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+
+from aiohttp import EofStream, WSMessage, WSMsgType
+from aiohttp.http import HttpVersion11, RawRequestMessage
+from aiohttp.http_websocket import WS_KEY, WebSocketError
+
+from ..edges.channel import Close, may_be_said
+from ..edges.handshake import Guest
+from ..edges.parts import Edges
+from ..limits.frame_rate import Stranger
+from ..problems import Problem, TooFast
+from .aiohttp_inside import FrameReader, parse_head
+from .door import Connection
+from .frame_heads import FrameHeads
+
+MESSAGES_AT_ONCE = 50
+"""Messages of a service that are obeyed before others have a turn."""
+
+_ANSWER = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %b\r\n\r\n"
+)
+
+
+class WebSocketProtocol(FrameReader):
+    """Reads the messages of one connection, and knows when it takes more; a `Channel`.
+
+    Args:
+        stranger: Who is at the other side; None if a service is known to be.
+
+    Attributes:
+        goodbye: The close code that the other side gave; none if it has not said goodbye.
+    """
+
+    def __init__(self, stranger: Stranger | None = None) -> None:
+        super().__init__()
+        self.goodbye: int | None = None
+        self._ended = False
+        self._stranger = stranger
+        self._heads = FrameHeads()
+        self._is_deaf = False
+
+    def data_received(self, data: bytes) -> None:
+        """Read frames, unless one breaks the protocol or they come too fast: then nothing more is heard."""
+        if self._is_deaf:
+            return
+        most = self._stranger.most_at_once if self._stranger else math.inf
+        found = self._heads.find(data, most=most)
+        try:
+            rest = self._stranger.take(found.frames, pongs=found.pongs, size=len(data)) if self._stranger else 0.0
+        except TooFast as problem:
+            self._hear_no_more(WebSocketError(Close.TOO_FAST, problem.detail))
+            return
+        if rest:
+            self.pause_for(rest)
+        self.feed(data[: found.unmasked_at])
+        if found.unmasked_at is not None:
+            self._hear_no_more(WebSocketError(Close.BROKEN, "a frame without a mask"))
+
+    def _hear_no_more(self, error: WebSocketError) -> None:
+        self._is_deaf = True
+        self.fail(error)
+
+    def expect_pong(self) -> None:
+        """The bus sends a ping, and the answer to that does not count."""
+        if self._stranger:
+            self._stranger.pings += 1
+
+    def trust(self) -> None:
+        """The other side is a service: it may be as fast as it likes."""
+        self._stranger = None
+
+    async def messages(self) -> AsyncIterator[WSMessage]:
+        """Give what comes, until the other side says goodbye or is gone. Everybody else has a turn now and then.
+
+        The last of one that breaks the protocol is of the type ERROR, with what was wrong; the rest is passed over.
+        """
+        count = 0
+        while not self._ended:
+            message = await self._read()
+            if self._stranger:
+                await self._stranger.turn()
+            if message.type is WSMsgType.CLOSE and not may_be_said(message.data):
+                message = WSMessage(WSMsgType.ERROR, WebSocketError(Close.BROKEN, "a close code"), None)
+            if message.type in (WSMsgType.CLOSE, WSMsgType.CLOSED):
+                self.goodbye = message.data
+                self._ended = True
+                return
+            yield message
+            count += 1
+            if count % MESSAGES_AT_ONCE == 0:
+                await asyncio.sleep(0)
+
+    async def _read(self) -> WSMessage:
+        try:
+            return await self.read()
+        except EofStream:
+            return WSMessage(WSMsgType.CLOSED, None, None)
+        except WebSocketError as error:
+            self.begin_anew()  # nothing comes until the other side is gone
+            return WSMessage(WSMsgType.ERROR, error, None)
+
+
+def shake_hands(block: bytes, connection: Connection, edges: Edges) -> WebSocketProtocol | None:
+    """Answer a handshake, and have the connection spoken with.
+
+    Args:
+        block: The head of a request, up to and with its empty line.
+        connection: Where it came.
+        edges: Who decides, and who speaks.
+
+    Returns:
+        What reads the connection from now on; None if it is no handshake that is let in, which aiohttp answers.
+    """
+    message = parse_head(block)
+    key = _key(message) if message else None
+    if message is None or key is None:
+        return None
+    admitted = ExitStack()
+    try:
+        edges.guard.check(message.headers, method="GET")
+        guest = admitted.enter_context(edges.handshakes.admitted(message.headers, peer=connection.peer))
+    except Problem:
+        return None
+    protocol = WebSocketProtocol(guest.stranger)
+    connection.transport.write(_ANSWER % base64.b64encode(hashlib.sha1(key + WS_KEY, usedforsecurity=False).digest()))
+    connection.task = asyncio.create_task(_speak(protocol, connection.transport, guest, admitted, edges))
+    return protocol
+
+
+async def _speak(
+    protocol: WebSocketProtocol, transport: asyncio.Transport, guest: Guest, admitted: ExitStack, edges: Edges
+) -> None:
+    with admitted:
+        await edges.handshakes.speak(protocol, transport, guest)
+
+
+def _key(message: RawRequestMessage) -> bytes | None:
+    """Return the key of a plain handshake (RFC 6455, 4.2.1); None if it is another request, or asks for more."""
+    headers = message.headers
+    keys = headers.getall("Sec-WebSocket-Key", [])
+    if (
+        message.method != "GET"
+        or message.path != "/ws"
+        or message.version != HttpVersion11
+        or not message.upgrade
+        or headers.getall("Upgrade", []) != ["websocket"]
+        or headers.getall("Sec-WebSocket-Version", []) != ["13"]
+        or len(keys) != 1
+        or any(name in headers for name in ("Content-Length", "Transfer-Encoding", "Expect"))
+    ):
+        return None
+    try:
+        key = keys[0].encode("ascii")
+        return key if len(base64.b64decode(key, validate=True)) == 16 else None
+    except ValueError:
+        return None

@@ -184,6 +184,31 @@ async def test_a_full_disk_heals_when_old_events_may_go(run: StartProcess, small
     await heals(bus, size)  # and again
 
 
+@pytest.mark.parametrize("end", ["stop", "kill"])
+async def test_a_bus_that_finds_no_room_at_all_says_so_and_harms_nothing(
+    run: StartProcess, small_disk: Path, end: str
+) -> None:
+    bus = await run(EVENTBUS_LOG=f"sqlite:{small_disk}/events.db")
+    await bus.publish("hi", service="the-service")
+    await (bus.stop() if end == "stop" else bus.kill())
+    with (small_disk / "something").open("wb", buffering=0) as something, suppress(OSError):
+        while True:
+            something.write(bytes(4096))
+
+    bus = await run(until_ready=False, EVENTBUS_LOG=f"sqlite:{small_disk}/events.db")
+    if await is_ready(bus):
+        assert len(await bus.events()) == 1
+        await bus.kill()
+    else:
+        assert await bus.exit_status() == 2
+        assert "the disk is full; make room on it, and start the bus again" in bus.output
+        assert "Traceback" not in bus.output
+
+    (small_disk / "something").unlink()
+    bus = await run(EVENTBUS_LOG=f"sqlite:{small_disk}/events.db")
+    assert len(await bus.events()) == 1
+
+
 async def test_a_full_disk_heals_although_others_have_taken_a_part_of_what_was_left(
     run: StartProcess, small_disk: Path
 ) -> None:
@@ -201,6 +226,18 @@ async def test_a_full_disk_heals_although_others_have_taken_a_part_of_what_was_l
     bus = await run(EVENTBUS_RETENTION_SECONDS="1", **settings)
     await heals(bus, 250_000)
     assert await identify(bus) == "identified"
+
+
+async def is_ready(bus: BusProcess) -> bool:
+    """Wait until the bus is ready, or has ended."""
+    ended = asyncio.create_task(bus.process.wait())
+    ready = asyncio.create_task(bus.said("bus ready"))
+    await asyncio.wait([ended, ready], return_when=asyncio.FIRST_COMPLETED)
+    is_ready = ready.done() and not ready.exception()
+    for task in (ended, ready):
+        task.cancel()
+    await asyncio.gather(ended, ready, return_exceptions=True)
+    return is_ready
 
 
 async def identify(bus: BusProcess) -> str | int | None:

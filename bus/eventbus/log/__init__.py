@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Protocol
@@ -167,9 +168,15 @@ def open_log(url: str) -> Log:
         try:
             return SqliteLog(path, sync=option.removeprefix("sync=") or "full")
         except OSError as error:
-            reason = f"{error.filename}: {error.strerror}; name a file that can be made" if error.errno else error
+            reason = _reason(error)
             raise ConfigError(f"EVENTBUS_LOG={url}: {reason}") from None
     raise ConfigError(f"EVENTBUS_LOG={url}: expected memory:, sqlite:PATH or sqlite:PATH?sync=normal")
+
+
+def _reason(error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return "the disk is full; make room on it, and start the bus again"
+    return f"{error.filename}: {error.strerror}; name a file that can be made" if error.errno else str(error)
 
 
 def wanted(events: Iterable[Event], names: Patterns | None, address: str | None = None) -> Iterable[Event]:

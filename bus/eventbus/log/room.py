@@ -13,6 +13,8 @@ import os
 import sqlite3
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from ..problems import Unavailable
@@ -42,10 +44,12 @@ class Room:
 
     Args:
         file: The database.
+        may_shrink: Says while its block lasts that files become shorter.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, *, may_shrink: Callable[[], AbstractContextManager[None]]) -> None:
         self._file = file
+        self._may_shrink = may_shrink
         self._write_ahead = Path(f"{file}-wal")
         self._looked = -LOOK_EVERY
         self._free = self._reserve = 0  # bytes that the disk has, but for those that were committed already
@@ -138,7 +142,8 @@ class Room:
     def _make_room(self, db: sqlite3.Connection) -> None:
         try:
             for _ in range(_ATTEMPTS):
-                (busy, *_) = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                with self._may_shrink():
+                    (busy, *_) = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                 if not busy:
                     break
                 time.sleep(_PAUSE)  # the thread that makes checkpoints is at it

@@ -79,7 +79,7 @@ class SqliteLog:
                 self.epoch, self.trimmed = files.epoch, files.trimmed
                 self._values, self._events = Reader(files.values, "log-values"), Reader(files.events, "log-events")
                 self._head = Head(files.head)
-                self._room = Room(files.database)
+                self._room = Room(files.database, may_shrink=files.presence.may_shrink)
                 self._witness, self._presence = files.witness, files.presence
                 self._stored = files.head  # the newest position of the commit that is under way
                 self._committer = Committer(
@@ -96,7 +96,7 @@ class SqliteLog:
                 left_out = self._writer.execute(f"{_SELECT} ORDER BY seq", [self._indexes.upto, self.head])
                 self._tail.extend(map(_event, left_out))
             except sqlite3.Error as error:
-                raise OSError(refusal(error)) from None
+                raise OSError(refusal(error, path)) from None
             self._opened = opened.pop_all()
         self._size = files.size  # bytes of all events
         self._ids_from = 0  # ids of events up to here may be used again

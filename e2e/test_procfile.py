@@ -78,10 +78,16 @@ def started(command: list[str], name: str, folder: Path) -> Iterator[Run]:
             stdout=output,
             stderr=output,
             start_new_session=True,
+            preexec_fn=_heed_hangups,
         )
     site, bus = (f"http://localhost:{port}" for port in ports.values())
     with ended(process):
         yield Run(process, printed, site, bus)
+
+
+def _heed_hangups() -> None:
+    """Let the runner end by SIGHUP even where the tests run under `nohup`, which has all below it ignore that."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def is_running(pid: int) -> bool:

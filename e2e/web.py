@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
+from threading import Thread
 from typing import Any
 
-from websockets.sync.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection, connect
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +53,45 @@ def _opener() -> urllib.request.OpenerDirector:
 @contextmanager
 def visit(bus_url: str) -> Iterator[Visitor]:
     """Be a client of the bus for a while."""
-    with connect(bus_url.replace("http", "ws", 1) + "/ws", proxy=None) as socket:
-        yield Visitor(bus_url, socket)
+    with _loop_of_its_own() as run:
+        socket = run(_connect(bus_url.replace("http", "ws", 1) + "/ws"))
+        try:
+            yield Visitor(bus_url, socket, run)
+        finally:
+            run(socket.close())
+
+
+async def _connect(url: str) -> ClientConnection:
+    return await connect(url, proxy=None)
+
+
+@contextmanager
+def _loop_of_its_own() -> Iterator[Run]:
+    """Run coroutines in a thread, as Playwright has a loop in this one.
+
+    The blocking client of websockets would need no loop. It reads in one thread and writes in another, and over TLS
+    loses about one handshake in a thousand by that, whatever the server: OpenSSL's connections are not for two threads.
+    """
+    loop = asyncio.new_event_loop()
+    thread = Thread(target=loop.run_forever, name="visitor")
+    thread.start()
+    try:
+        yield lambda coroutine: asyncio.run_coroutine_threadsafe(coroutine, loop).result(timeout=60)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 class Visitor:
     """A client of the bus, as a page is one: it has a token, publishes, and is sent the events addressed to it."""
 
-    def __init__(self, bus_url: str, socket: ClientConnection) -> None:
+    def __init__(self, bus_url: str, socket: ClientConnection, run: Run) -> None:
         self.heard: list[dict[str, Any]] = []  # all that the bus has sent, and this visitor has read
         self._bus_url = bus_url
         self._socket = socket
-        self._socket.send('{"action": "identify"}')
+        self._run = run
+        self._run(self._socket.send('{"action": "identify"}'))
         self.token: str = self._receive()["token"]
 
     def publish(self, name: str, data: object) -> Answer:
@@ -79,5 +110,5 @@ class Visitor:
         return self.next(f"{name}-completed")
 
     def _receive(self, within: float = 10) -> Any:
-        self.heard.append(json.loads(self._socket.recv(timeout=within)))
+        self.heard.append(json.loads(self._run(asyncio.wait_for(self._socket.recv(), within))))
         return self.heard[-1]

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from aiohttp import WSMsgType
 from bus_under_test import PATIENCE, BusProcess, StartProcess
 from eventbus.environment import ConfigError
 from eventbus.event import Draft
@@ -182,6 +183,101 @@ async def test_a_full_disk_heals_when_old_events_may_go(run: StartProcess, small
     assert bus.output.count("the disk is nearly full") <= 1
     await fill(bus, size)
     await heals(bus, size)  # and again
+
+
+@pytest.mark.parametrize("end", ["stop", "kill"])
+async def test_a_bus_that_finds_no_room_at_all_says_so_and_harms_nothing(
+    run: StartProcess, small_disk: Path, end: str
+) -> None:
+    bus = await run(EVENTBUS_LOG=f"sqlite:{small_disk}/events.db")
+    await bus.publish("hi", service="the-service")
+    await (bus.stop() if end == "stop" else bus.kill())
+    with (small_disk / "something").open("wb", buffering=0) as something, suppress(OSError):
+        while True:
+            something.write(bytes(4096))
+
+    bus = await run(until_ready=False, EVENTBUS_LOG=f"sqlite:{small_disk}/events.db")
+    if await is_ready(bus):
+        assert len(await bus.events()) == 1
+        await bus.kill()
+    else:
+        assert await bus.exit_status() == 2
+        assert "the disk is full; make room on it, and start the bus again" in bus.output
+        assert "Traceback" not in bus.output
+
+    (small_disk / "something").unlink()
+    bus = await run(EVENTBUS_LOG=f"sqlite:{small_disk}/events.db")
+    assert len(await bus.events()) == 1
+
+
+async def test_a_full_disk_heals_although_others_have_taken_a_part_of_what_was_left(
+    run: StartProcess, small_disk: Path
+) -> None:
+    settings = {"EVENTBUS_LOG": f"sqlite:{small_disk}/events.db", "EVENTBUS_CLIENT_RATE": "0"}
+    bus = await run(EVENTBUS_RETENTION_SECONDS="0", **settings)
+    await fill(bus, 250_000)
+    half = 2 * 1024 * 1024  # of the reserve
+    (small_disk / "something").write_bytes(bytes(free(small_disk) - half - 50_000))
+    answers = [await identify(bus) for _ in range(100)]
+
+    assert "identified" in answers
+    assert answers[-1] == 1011
+    assert free(small_disk) > half - 50_000
+    await bus.kill()
+    bus = await run(EVENTBUS_RETENTION_SECONDS="1", **settings)
+    await heals(bus, 250_000)
+    assert await identify(bus) == "identified"
+
+
+async def is_ready(bus: BusProcess) -> bool:
+    """Wait until the bus is ready, or has ended."""
+    ended = asyncio.create_task(bus.process.wait())
+    ready = asyncio.create_task(bus.said("bus ready"))
+    await asyncio.wait([ended, ready], return_when=asyncio.FIRST_COMPLETED)
+    is_ready = ready.done() and not ready.exception()
+    for task in (ended, ready):
+        task.cancel()
+    await asyncio.gather(ended, ready, return_exceptions=True)
+    return is_ready
+
+
+async def identify(bus: BusProcess) -> str | int | None:
+    """Ask for an identity; return the close code if there is none."""
+    async with bus.socket() as stranger:
+        await stranger.say({"action": "identify"})
+        message = await stranger.ws.receive(timeout=PATIENCE)
+        return "identified" if message.type is WSMsgType.TEXT else stranger.ws.close_code
+
+
+def free(disk: Path) -> int:
+    """Tell how many bytes a file system has left."""
+    found = os.statvfs(disk)
+    return found.f_bavail * found.f_frsize
+
+
+async def test_letting_events_go_takes_smaller_steps_where_there_is_little_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = SqliteLog(str(tmp_path / "events.db"))
+    await log.append([(Draft(name="hi"), ANNA)] * 100)
+    commit, steps = log._committer.commit, list[int]()
+
+    async def no_room_for_many(job: Any) -> Any:
+        count, size = await commit(job)
+        steps.append(count)
+        if count > 5:
+            raise LogUnavailable("the log cannot be written: database or disk is full")
+        return count, size
+
+    monkeypatch.setattr(log._committer, "commit", no_room_for_many)
+    monkeypatch.setattr("eventbus.log.sqlite.TRIM_STEP", 64)
+    log._trim_step = 64
+    for _ in range(3):
+        with suppress(LogUnavailable):
+            await log.trim(keep=10)
+
+    assert steps == [64, 16, 4]
+    await log.close()
 
 
 async def test_a_disk_that_something_else_has_filled_heals_when_that_is_gone(

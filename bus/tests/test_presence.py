@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from bus_under_test import Bus, BusProcess, StartProcess
 
-GONE = "was removed, moved or replaced; the bus must be started anew"
+GONE = "; the bus must be started anew"
 
 
 def remove_all(log: Path) -> None:
@@ -40,7 +40,17 @@ def remove_the_shared_memory(log: Path) -> None:
     Path(f"{log}-shm").unlink()
 
 
+def cut_it_off(log: Path) -> None:
+    os.truncate(log, 4096)
+
+
+def cut_the_write_ahead_log_off(log: Path) -> None:
+    os.truncate(f"{log}-wal", 0)
+
+
 HARMS = [
+    cut_it_off,
+    cut_the_write_ahead_log_off,
     remove_all,
     move_it_away,
     rename_its_folder,
@@ -91,6 +101,39 @@ async def test_nothing_is_answered_200_that_a_restart_would_not_find(
     assert answer.status == 503
     assert GONE in answer.json["detail"]
     assert (await bus.request("GET", "/readyz")).status == 503
+
+
+@pytest.mark.parametrize("link", ["folder", "file"])
+async def test_a_link_that_leads_elsewhere_by_now_is_noticed(run: StartProcess, tmp_path: Path, link: str) -> None:
+    named = tmp_path / "current" / "events.db"
+    if link == "folder":
+        (tmp_path / "one").mkdir()
+        named.parent.symlink_to("one")
+    else:
+        named.parent.mkdir()
+        named.symlink_to(tmp_path / "elsewhere.db")
+    bus = await run(EVENTBUS_LOG=f"sqlite:{named}")
+    assert await publish(bus) == 200
+
+    (named.parent if link == "folder" else named).unlink()
+    (tmp_path / "two").mkdir()
+    if link == "folder":
+        named.parent.symlink_to("two")
+    await bus.said(GONE)
+
+    assert await publish(bus) == 503
+
+
+async def test_a_new_log_beside_the_head_file_of_another_says_what_is_gone(run: StartProcess, tmp_path: Path) -> None:
+    bus, log = await run_in_folder(run, tmp_path)
+    assert [await publish(bus) for _ in range(3)] == [200] * 3
+    await bus.kill()
+    os.truncate(log, 0)
+
+    bus, _ = await run_in_folder(run, tmp_path)
+
+    assert "the log is new; the one that stood here, by its .head file, had come to 3" in bus.output
+    assert await publish(bus) == 200
 
 
 async def test_a_bus_that_is_started_anew_after_its_files_were_removed_begins_a_new_log(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from ..environment import ConfigError
 from . import Log
 from .memory import MemoryLog
@@ -25,6 +27,12 @@ def open_log(url: str) -> Log:
         try:
             return SqliteLog(path, sync=option.removeprefix("sync=") or "full")
         except OSError as error:
-            reason = f"{error.filename}: {error.strerror}; name a file that can be made" if error.errno else error
+            reason = _reason(error)
             raise ConfigError(f"EVENTBUS_LOG={url}: {reason}") from None
     raise ConfigError(f"EVENTBUS_LOG={url}: expected memory:, sqlite:PATH or sqlite:PATH?sync=normal")
+
+
+def _reason(error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return "the disk is full; make room on it, and start the bus again"
+    return f"{error.filename}: {error.strerror}; name a file that can be made" if error.errno else str(error)

@@ -217,8 +217,10 @@ class HttpProtocol(web.RequestHandler):
 
     def _take_turn(self) -> None:
         self._has_turn = False
-        if self._reading_paused or self._buffer_paused or self.transport is None:
+        if self._reading_paused or self._buffer_paused:
             return  # what is parsed waits to be read: aiohttp says when it is to go on
+        if self.transport is None or self.transport.is_closing():
+            return  # a request that begins as its connection ends would be a traceback of aiohttp's
         size = self._size_of_piece()
         piece, self._unparsed = self._unparsed[:size], self._unparsed[size:]
         if piece:

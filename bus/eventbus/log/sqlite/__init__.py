@@ -49,6 +49,7 @@ WHERE address IN (SELECT address FROM identities WHERE expires < ? ORDER BY expi
 _KEEP_IDENTITY = """
 INSERT INTO identities (address, expires) VALUES (?, ?) ON CONFLICT (address) DO UPDATE SET expires = excluded.expires
 """
+_PAGES_OF_AN_IDENTITY = 4 * 4096  # bytes: its row, its entry in the index, and now and then a page that is parted
 _COUNT_EVERY = 10_000  # identities; to count a million takes a while
 _PROBE = 1 << 20  # bytes
 _SCAN = 5_000
@@ -78,7 +79,7 @@ class SqliteLog:
                 self.epoch, self.trimmed = files.epoch, files.trimmed
                 self._values, self._events = Reader(files.values, "log-values"), Reader(files.events, "log-events")
                 self._head = Head(files.head)
-                self._room = Room(files.database)
+                self._room = Room(files.database, may_shrink=files.presence.may_shrink)
                 self._witness, self._presence = files.witness, files.presence
                 self._stored = files.head  # the newest position of the commit that is under way
                 self._committer = Committer(
@@ -95,10 +96,11 @@ class SqliteLog:
                 left_out = self._writer.execute(f"{_SELECT} ORDER BY seq", [self._indexes.upto, self.head])
                 self._tail.extend(map(_event, left_out))
             except sqlite3.Error as error:
-                raise OSError(refusal(error)) from None
+                raise OSError(refusal(error, path)) from None
             self._opened = opened.pop_all()
         self._size = files.size  # bytes of all events
         self._ids_from = 0  # ids of events up to here may be used again
+        self._trim_step = TRIM_STEP
         self._failing = False  # since an append could not be written
         self._forgetting = False  # identities, in the next commit
         self._uncounted = _COUNT_EVERY  # identities that were kept since all were counted
@@ -165,7 +167,7 @@ class SqliteLog:
 
     async def trim(self, *, upto: int = 0, keep: int | None = None, keep_bytes: int | None = None) -> bool:
         def trim(db: sqlite3.Connection) -> tuple[int, int]:
-            sizes = db.execute(_OLDEST, [self._indexes.upto, TRIM_STEP]).fetchall()  # what has no entries can wait
+            sizes = db.execute(_OLDEST, [self._indexes.upto, step]).fetchall()  # what has no entries can wait
             # Not what this commit adds, which may come to nothing yet.
             end = upto if keep is None else max(upto, newest(db) - keep)
             surplus = 0 if keep_bytes is None else self._size - keep_bytes
@@ -180,11 +182,17 @@ class SqliteLog:
 
         if self.head == self.trimmed:
             return False
+        step = self._trim_step
         if self._indexes.upto < min(self.trimmed + TRIM_STEP, self.head):
             await self._indexes.catch_up(most=TRIM_STEP)
-        count, size = await self._committer.commit(trim)
+        try:
+            count, size = await self._committer.commit(trim)
+        except LogUnavailable:
+            self._trim_step = max(1, step // 4)  # there may be too little room for a step, but enough for a small one
+            raise
+        self._trim_step = min(2 * step, TRIM_STEP)
         self._size -= size
-        return count == TRIM_STEP or size >= TRIM_BYTES
+        return count == step or size >= TRIM_BYTES
 
     async def group_place(self, group: GroupKey) -> bytes | None:
         return await self._values.ask(_one, "SELECT place FROM group_places WHERE service = ? AND name = ?", *group)
@@ -206,7 +214,7 @@ class SqliteLog:
 
         def keep(db: sqlite3.Connection) -> bool:
             if expiries:
-                self._room.take_of_reserve()
+                self._room.take_of_reserve(db, _PAGES_OF_AN_IDENTITY * len(expiries))
             db.executemany(_KEEP_IDENTITY, expiries.items())  # first: one in use is not forgotten, however late this is
             self._uncounted += len(expiries)
             return bool(step) and self._forget_identities(db, now) >= step

@@ -1,7 +1,9 @@
 """Room on the disk: no more events are taken while a reserve is still free, so that old ones can always be let go.
 
 That needs room itself: SQLite writes each page that changes to its write-ahead log first. The room that it gives back
-is inside the database file, which never shrinks. Acks, groups' places and identities may use the reserve, too.
+is inside the database file, which never shrinks. Events that find room in there may use a part of the reserve for their
+passage through the write-ahead log, as others may have taken the rest of it meanwhile. Acks, groups' places and
+identities may use the reserve, too, but for a part that is trimming's alone.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ import os
 import sqlite3
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from ...problems import LogUnavailable
@@ -21,6 +25,9 @@ LEAST = 4 * 1024 * 1024
 MOST = 64 * 1024 * 1024
 PART, MOST_PART = 16, 4
 """A reserve is this part of the disk, but no less and no more than these bytes, and no more than a quarter."""
+
+OF_IDENTITIES, OF_PASSAGE = 0.5, 0.25
+"""Parts of the reserve that stay free when identities are kept, and when events pass on their way into unused pages."""
 
 LOOK_EVERY = 1.0
 """Seconds after which the disk is looked at again, as others write to it, too."""
@@ -37,10 +44,12 @@ class Room:
 
     Args:
         file: The database.
+        may_shrink: Says while its block lasts that files become shorter.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, *, may_shrink: Callable[[], AbstractContextManager[None]]) -> None:
         self._file = file
+        self._may_shrink = may_shrink
         self._write_ahead = Path(f"{file}-wal")
         self._looked = -LOOK_EVERY
         self._free = self._reserve = 0  # bytes that the disk has, but for those that were committed already
@@ -65,19 +74,25 @@ class Room:
         if not self._has(written):
             self._say(tight=True)
             raise LogUnavailable(_NEARLY_FULL)
-        self._free -= written + self._growth(written)
-        self._ahead += written
-        self._unused = max(0, self._unused - written)
+        self._count(written)
         self._say(tight=False)
 
-    def take_of_reserve(self) -> None:
-        """Make sure that something small finds room, and half of the reserve stays.
+    def take_of_reserve(self, db: sqlite3.Connection, size: int) -> None:
+        """Make sure that something small finds room, and half of the reserve stays, and count it.
+
+        Args:
+            db: A connection; it may be within a transaction.
+            size: Bytes.
 
         Raises:
             LogUnavailable: It does not.
         """
-        if not self._has(_COMMIT, part=0.5):
+        self._look_rarely(db)
+        if not self._has_for_small(size):
+            self._look(db)
+        if not self._has_for_small(size):
             raise LogUnavailable(_NEARLY_FULL)
+        self._count(size)
 
     def tidy(self, db: sqlite3.Connection) -> None:
         """Have the write-ahead log begin anew where it has taken some of the reserve."""
@@ -85,10 +100,23 @@ class Room:
         if self._free < self._reserve * 3 / 4 and self._ahead > self._reserve / 8:
             self._make_room(db)
 
-    def _has(self, written: int, *, part: float = 1.0) -> bool:
-        """Does that leave a part of the reserve? The write-ahead log may take half of it: it gives that back."""
-        free, reserve = self._free - self._growth(written), self._reserve * part
-        return free + self._ahead >= reserve and free - written >= reserve / 2
+    def _has(self, written: int) -> bool:
+        """Is there room for events? What finds room in the file only passes through the write-ahead log."""
+        if not self._growth(written):
+            return self._has_beside(written, kept=OF_PASSAGE)
+        return self._free - self._growth(written) + self._ahead >= self._reserve and self._has_beside(written, kept=0.5)
+
+    def _has_for_small(self, size: int) -> bool:
+        return self._has_beside(size, kept=OF_IDENTITIES if self._growth(size) else OF_PASSAGE)
+
+    def _has_beside(self, written: int, *, kept: float) -> bool:
+        """Does a part of the reserve stay free while something is written?"""
+        return self._free - self._growth(written) - written >= self._reserve * kept
+
+    def _count(self, written: int) -> None:
+        self._free -= written + self._growth(written)
+        self._ahead += written
+        self._unused = max(0, self._unused - written)
 
     def _growth(self, written: int) -> int:
         """Tell by how much the database grows by that, later."""
@@ -114,7 +142,8 @@ class Room:
     def _make_room(self, db: sqlite3.Connection) -> None:
         try:
             for _ in range(_ATTEMPTS):
-                (busy, *_) = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                with self._may_shrink():
+                    (busy, *_) = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                 if not busy:
                     break
                 time.sleep(_PAUSE)  # the thread that makes checkpoints is at it

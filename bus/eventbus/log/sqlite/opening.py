@@ -25,6 +25,11 @@ BUSY_SECONDS = 5.0
 """Seconds to wait for another program that writes to the file."""
 
 
+MAKE_ROOM = "make room on it, and start the bus again"
+
+TOO_LITTLE = 128 * 1024
+"""Bytes that are free, with which no log can be opened."""
+
 TAKEN = "another bus is using this file; stop it, or name another file"
 
 LOCKED = 1 << 62
@@ -86,6 +91,8 @@ def open_files(path: str, opened: ExitStack, *, sync: str) -> Files:
     writer.execute("PRAGMA journal_mode = WAL")
     if not is_new:
         _name_anew_if_in_doubt(writer, witness, file)
+    elif witness.last and witness.last.head:
+        logger.warning("the log is new; the one that stood here, by its .head file, had come to %d", witness.last.head)
     writer.execute(f"PRAGMA synchronous = {sync}")
     writer.execute("PRAGMA secure_delete = OFF")  # some systems' SQLite overwrites all that it deletes, at great cost
     writer.execute(f"PRAGMA wal_autocheckpoint = {WITHIN_COMMITS}")
@@ -97,7 +104,7 @@ def open_files(path: str, opened: ExitStack, *, sync: str) -> Files:
     values, events = (opened.enter_context(closing(_connect_to_read(file))) for _ in range(2))
     return Files(
         database=file,
-        presence=opened.enter_context(closing(Presence(file))),
+        presence=opened.enter_context(closing(Presence(file, named=Path(path).absolute()))),
         writer=writer,
         values=values,
         events=events,
@@ -130,8 +137,10 @@ def _size(db: sqlite3.Connection) -> int:
     return size
 
 
-def refusal(error: sqlite3.Error) -> str:
+def refusal(error: sqlite3.Error, path: str) -> str:
     """Say why a file cannot be used, and what to do."""
+    if is_full(path):
+        return f"{error}, as the disk is full; {MAKE_ROOM}"
     if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_CORRUPT:
         return _damaged(error)
     return f"{error}; name a file that the bus made, or one that does not exist yet"
@@ -203,6 +212,15 @@ def _look_for_damage(db: sqlite3.Connection) -> None:
     (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
         raise OSError(_damaged(found.splitlines()[-1]))
+
+
+def is_full(path: str) -> bool:
+    """Is there too little room on the disk for opening a log?"""
+    try:
+        disk = os.statvfs(Path(path).resolve().parent)
+    except OSError:
+        return False
+    return disk.f_blocks > 0 and disk.f_bavail * disk.f_frsize < TOO_LITTLE
 
 
 def _damaged(found: object) -> str:

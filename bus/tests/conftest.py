@@ -103,8 +103,8 @@ def connections(monkeypatch: pytest.MonkeyPatch) -> list[Connection]:
     known: list[Connection] = []
 
     class Known(Connection):
-        def __init__(self, *args: Any) -> None:
-            super().__init__(*args)
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
             known.append(self)
 
     monkeypatch.setattr("eventbus.edges.websocket.Connection", Known)

@@ -13,7 +13,7 @@ import pytest
 from bus_under_test import ORIGIN, PATIENCE, Bus, BusProcess, StartBus, StartProcess
 from eventbus.edges import requests as incoming
 from eventbus.log.by_url import open_log
-from eventbus.server import http_protocol
+from eventbus.server import aiohttp_inside
 
 MiB = 1024 * 1024
 CHUNKED = b"POST / HTTP/1.1\r\nHost: localhost\r\nAuthorization: the-service\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -190,7 +190,7 @@ async def test_a_head_may_have_24_kib_as_browsers_with_many_cookies_send_it(bus:
 async def test_many_requests_in_any_pieces_are_answered_in_their_order(
     start: StartBus, monkeypatch: pytest.MonkeyPatch, piece: int
 ) -> None:
-    monkeypatch.setattr(http_protocol, "PIECE", piece)
+    monkeypatch.setattr(aiohttp_inside, "PIECE", piece)
     bus = await start(open_log("memory:"))
     get = b"GET /%b HTTP/1.1\r\nHost: localhost\r\n\r\n"
     requests: Sequence[bytes] = [

@@ -18,6 +18,7 @@ from bus_under_test import ORIGIN, PATIENCE, Bus, StartBus, StartProcess
 from eventbus.app import create_app
 from eventbus.config import Settings
 from eventbus.edges.http_api import HttpApi
+from eventbus.edges.parts import EDGES
 from eventbus.log import Log
 from eventbus.log.by_url import open_log
 from eventbus.log.memory import MemoryLog
@@ -233,8 +234,11 @@ def pair() -> Iterator[Pair]:
 
 async def _open(pair: Pair, on: bool) -> Any:
     log = open_log("memory:")
-    options = Settings(fast_path=on, max_event=2000, max_body=5000)
-    runner = create_runner(create_app(log=log, services=SERVICES, settings=options))
+    options = Settings(max_event=2000, max_body=5000)
+    app = create_app(log=log, services=SERVICES, settings=options)
+    if not on:
+        del app[EDGES]  # then all requests are aiohttp's
+    runner = create_runner(app)
     await runner.setup()
     listening = socket.create_server(("127.0.0.1", 0))
     serving = await serve(runner, [listening], settings=options)

@@ -35,8 +35,8 @@ async def test_what_connections_left_behind_is_gone_when_enough_have_ended(
     connections = WeakSet[WebSocketProtocol]()
     made = WebSocketProtocol.__init__
 
-    def make(self: WebSocketProtocol, *arguments: Any) -> None:
-        made(self, *arguments)
+    def make(self: WebSocketProtocol, *arguments: Any, **options: Any) -> None:
+        made(self, *arguments, **options)
         connections.add(self)
 
     monkeypatch.setattr(WebSocketProtocol, "__init__", make)

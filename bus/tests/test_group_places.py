@@ -13,7 +13,7 @@ from bus_under_test import PATIENCE
 from eventbus.event import Draft
 from eventbus.groups.dead_letters import DEAD_LETTER
 from eventbus.groups.local import LocalGroups
-from eventbus.groups.rules import Place
+from eventbus.groups.place import Place
 from eventbus.log import GroupKey, Log, Publisher
 from eventbus.outlet import Piece
 from eventbus.patterns import Patterns

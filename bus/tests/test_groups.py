@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 from eventbus.groups.attempts import SUSPECT_AFTER, MemberState
-from eventbus.groups.rules import MAX_PENDING, GroupState, Place
+from eventbus.groups.place import Place
+from eventbus.groups.rules import MAX_PENDING, GroupState
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule

@@ -199,7 +199,7 @@ async def test_whatever_expired_is_forgotten_at_the_next_refresh_though_in_steps
 
 
 async def test_memory_for_what_the_log_said_is_bounded(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
-    monkeypatch.setattr("eventbus.identities._REMEMBERED", 10)
+    monkeypatch.setattr("eventbus.log.kept_identities._REMEMBERED", 10)
     log = CountingLog()
     identities = KeptIdentities(log, lifetime=LIFETIME, clock=clock)  # type: ignore[arg-type]
 
@@ -213,7 +213,7 @@ async def test_memory_for_what_the_log_said_is_bounded(monkeypatch: pytest.Monke
 async def test_made_up_tokens_do_not_push_out_an_identity(
     monkeypatch: pytest.MonkeyPatch, identities: KeptIdentities
 ) -> None:
-    monkeypatch.setattr("eventbus.identities._REMEMBERED", 10)
+    monkeypatch.setattr("eventbus.log.kept_identities._REMEMBERED", 10)
     token = await identities.issue()
 
     for number in range(100):

@@ -290,9 +290,9 @@ async def test_a_read_ends_when_it_has_much_data_and_goes_on_from_there(log: Log
 async def test_identities_are_bounded_and_those_that_were_used_last_stay(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("memory", "sqlite"):
+    for module in ("memory", "sqlite.identities"):
         monkeypatch.setattr(f"eventbus.log.{module}.MOST_IDENTITIES", 2 * TRIM_STEP)
-    monkeypatch.setattr("eventbus.log.sqlite._COUNT_EVERY", 10)
+    monkeypatch.setattr("eventbus.log.sqlite.identities._COUNT_EVERY", 10)
     addresses = [f"client-{number}" for number in range(5 * TRIM_STEP)]
     await log.keep_identities({address: 100 + number for number, address in enumerate(addresses)}, now=0)
     await log.keep_identities({addresses[0]: 10_000}, now=0)  # it is in use

@@ -305,7 +305,7 @@ from eventbus.__main__ import main
 from eventbus.log import sqlite
 from eventbus.log.sqlite import tail
 tail.MAX_EVENTS = 0  # what would be in memory is read, too
-sqlite._select = lambda *_: print("reading", flush=True) or time.sleep(60)
+sqlite.select_events = lambda *_: print("reading", flush=True) or time.sleep(60)
 del sys.argv[1:]  # what starts the bus otherwise
 main()
 """

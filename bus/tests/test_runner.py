@@ -13,7 +13,7 @@ from bus_under_test import StartProcess
 
 
 def test_services_look_as_the_bus_does() -> None:
-    texts = [Path(module.__file__).read_text() for module in (eventbus.runner, eventbus_client.runner)]
+    texts = [Path(module.__file__).read_text() for module in (eventbus.server.runner, eventbus_client.runner)]
 
     assert texts[0] == texts[1]
 
@@ -34,6 +34,6 @@ async def test_a_bus_whose_runner_is_there_goes_on(run: StartProcess, above: int
 
 
 def test_where_nothing_tells_of_parents_its_own_parent_is_what_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(eventbus.runner, "PROCESSES", Path("/nowhere"))
+    monkeypatch.setattr(eventbus.server.runner, "PROCESSES", Path("/nowhere"))
 
-    assert list(eventbus.runner._ancestors()) == [os.getppid()]
+    assert list(eventbus.server.runner._ancestors()) == [os.getppid()]

@@ -245,7 +245,7 @@ async def test_who_connects_does_not_wait_for_those_who_read_events(
 ) -> None:
     goes_on = Event()
     monkeypatch.setattr(tail, "MAX_EVENTS", 0)
-    monkeypatch.setattr("eventbus.log.sqlite._select", lambda *_: goes_on.wait(5) and [])
+    monkeypatch.setattr("eventbus.log.sqlite.select_events", lambda *_: goes_on.wait(5) and [])
     log = await reopen()
     await append(log)
     await log.trim(keep=0)

@@ -60,6 +60,13 @@ class Channel(Protocol):
         """The bus sends a ping; the answer to it does not count against the other side's rate."""
 
 
+class TrustingChannel(Channel, Protocol):
+    """A channel that counts what comes, unless a service is at the other side."""
+
+    def trust(self) -> None:
+        """The other side is a service: from now on it may be as fast as it likes."""
+
+
 class Line(Outlet, Protocol):
     """The outlet of a connection, which says more than events.
 

@@ -7,44 +7,54 @@ refused to this one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from collections.abc import Collection
+from contextlib import AbstractContextManager
 
-from aiohttp import WSMessage, WSMsgType, web
+from aiohttp import web
 from aiohttp.http import HttpVersion11
-from aiohttp.http_websocket import WebSocketError
 from multidict import CIMultiDictProxy
 
 from ..authorization import Authorization
 from ..limits.frame_rate import Stranger, Strangers
 from ..limits.hosts import Network, sending_host
 from ..limits.websockets import Seat, Seats
-from ..problems import BadParameter, Stopping, TooFast
-from .channel import CLOSING, MAX_MESSAGE, Channel, Close, may_be_said
+from ..problems import BadParameter, Stopping
+from .channel import CLOSING, MAX_MESSAGE, TrustingChannel
 from .cors import Cors
 from .refusals import WrongVersion
+from .response_channel import CountsFrames, ResponseChannel
 from .socket_outlet import SocketOutlet
 from .websocket import WebSockets
 
-LOOK_EVERY = 0.05
-"""Seconds between two looks at a connection that does not take what is sent to it."""
 
+class Guest(AbstractContextManager["Guest"]):
+    """Who was let in, until the block is left. By hand: a generator would keep the handshake's headers all the while.
 
-@dataclass(frozen=True, slots=True)
-class Guest:
-    """Who comes in.
-
-    Attributes:
+    Args:
         host: Where it is.
+        seats: All of them.
         seat: Where it sits.
         stranger: What its frames are counted by; None if it is known to be a service.
+
+    Attributes:
+        host: As above.
+        stranger: As above.
     """
 
-    host: str
-    seat: Seat
-    stranger: Stranger | None
+    __slots__ = ("_seat", "_seats", "host", "stranger")
+
+    def __init__(self, host: str, *, seats: Seats, seat: Seat, stranger: Stranger | None) -> None:
+        self.host = host
+        self.stranger = stranger
+        self._seats = seats
+        self._seat = seat
+
+    def is_service(self) -> None:
+        """It has shown that it is a service, and counts no more among the strangers."""
+        self._seats.give_to_service(self._seat)
+
+    def __exit__(self, *_: object) -> None:
+        self._seats.leave(self._seat)
 
 
 class Handshakes:
@@ -79,9 +89,8 @@ class Handshakes:
         self._proxies = proxies
         self._send_buffer = send_buffer
 
-    @contextmanager
-    def admitted(self, headers: CIMultiDictProxy[str], *, peer: str) -> Iterator[Guest]:
-        """Let somebody in until the block is left.
+    def admit(self, headers: CIMultiDictProxy[str], *, peer: str) -> Guest:
+        """Let somebody in.
 
         Args:
             headers: Of the handshake.
@@ -97,12 +106,13 @@ class Handshakes:
             raise Stopping("the bus is stopping; connect again")
         host = sending_host(peer, headers.getall("X-Forwarded-For", []), trusted=self._proxies)
         is_service = self._authorization.is_service(headers.getall("Authorization", []))
-        with self._seats.taken(host, service=is_service) as seat:
-            yield Guest(host, seat, None if is_service else self._strangers.connected(host))
+        seat = self._seats.take(host, service=is_service)
+        stranger = None if is_service else self._strangers.connected(host)
+        return Guest(host, seats=self._seats, seat=seat, stranger=stranger)
 
     async def connect(self, request: web.Request) -> web.StreamResponse:
         """GET /ws: shake hands, and speak with the other side until one of both hangs up."""
-        with self.admitted(request.headers, peer=request.remote or "") as guest:
+        with self.admit(request.headers, peer=request.remote or "") as guest:
             channel = await _open(request, guest.stranger)
             await self.speak(channel, channel.transport, guest)
             return channel.response
@@ -111,97 +121,11 @@ class Handshakes:
         """Speak with somebody who was admitted, and whose handshake is answered, until one of both hangs up."""
 
         def trust() -> None:
-            self._seats.give_to_service(guest.seat)
+            guest.is_service()
             channel.trust()
 
         outlet = SocketOutlet(transport, channel.drained, send_buffer=self._send_buffer)
         await self.sockets.speak(channel, outlet, host=guest.host, on_service=trust)
-
-
-class TrustingChannel(Channel, Protocol):
-    """A channel that counts what comes, unless a service is at the other side."""
-
-    def trust(self) -> None:
-        """The other side is a service: from now on it may be as fast as it likes."""
-
-
-@runtime_checkable
-class CountsFrames(Protocol):
-    """What serves a connection, if it can count frames itself: a message may come in any number of them."""
-
-    def count_frames(self, stranger: Stranger | None) -> None:
-        """Count what comes from now on; None for a service, whose frames do not count."""
-
-
-class ResponseChannel:
-    """A channel on aiohttp's public API, which works under every runner.
-
-    Args:
-        response: The answer to the handshake.
-        transport: The connection.
-        stranger: Who is at the other side; None if a service is known to be.
-        server: What serves the connection, if it counts frames.
-    """
-
-    def __init__(
-        self,
-        response: web.WebSocketResponse,
-        transport: asyncio.Transport,
-        stranger: Stranger | None,
-        server: CountsFrames | None,
-    ) -> None:
-        self.response = response
-        self.transport = transport
-        self.goodbye: int | None = None
-        self._stranger = stranger
-        self._server = server
-        if server:
-            server.count_frames(stranger)
-
-    def trust(self) -> None:
-        """The other side is a service: from now on it may be as fast as it likes."""
-        self._stranger = None
-        if self._server:
-            self._server.count_frames(None)
-
-    def expect_pong(self) -> None:
-        """See `Channel`."""
-        if self._stranger:
-            self._stranger.pings += 1
-
-    async def drained(self) -> None:
-        """See `Channel`; aiohttp tells nobody when its connection takes more, so this looks now and then."""
-        _, high = self.transport.get_write_buffer_limits()
-        while self.transport.get_write_buffer_size() > high:
-            if self.transport.is_closing():
-                raise ConnectionResetError
-            await asyncio.sleep(LOOK_EVERY)
-        if self.transport.is_closing():
-            raise ConnectionResetError
-
-    async def messages(self) -> AsyncIterator[WSMessage]:
-        """See `Channel`."""
-        while not self.response.closed and self.goodbye is None:
-            message = await self.response.receive()
-            if self._stranger:
-                await self._stranger.turn()
-            message = self._counted(message)
-            if message.type is WSMsgType.CLOSE and may_be_said(message.data):
-                self.goodbye = message.data
-            if message.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED):
-                return
-            yield message
-
-    def _counted(self, message: WSMessage) -> WSMessage:
-        """Count a message where the server does not count frames; give what is wrong with it instead, if that is so."""
-        if message.type is WSMsgType.CLOSE and not may_be_said(message.data):
-            return WSMessage(WSMsgType.ERROR, WebSocketError(Close.BROKEN, "a close code"), None)
-        if self._stranger and not self._server and message.type not in (WSMsgType.CLOSED, WSMsgType.ERROR):
-            try:
-                self._stranger.take(1, pongs=message.type is WSMsgType.PONG, size=len(message.data or ""))
-            except TooFast as problem:
-                return WSMessage(WSMsgType.ERROR, WebSocketError(Close.TOO_FAST, problem.detail), None)
-        return message
 
 
 async def _open(request: web.Request, stranger: Stranger | None) -> ResponseChannel:

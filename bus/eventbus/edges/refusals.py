@@ -45,6 +45,9 @@ from ..problems import (
 OF_ALL_ANSWERS = MappingProxyType({"Server": "eventbus", "X-Content-Type-Options": "nosniff"})
 """Headers: no version, which is nobody's business, and no guessing at what an answer holds."""
 
+MOST_SAID = 200
+"""Characters of what the parser says, which may repeat what came."""
+
 RETRY_AFTER = 1
 """Seconds after which a request is worth another try that was refused because the bus was unavailable."""
 
@@ -102,6 +105,25 @@ async def answer_problems(request: web.Request, handler: Handler) -> web.StreamR
     except Exception:
         logger.exception("a defect of the bus, while it handled %s %r", request.method, request.path)
         return _response(*_answer_to(Defect()), Defect().detail, {})
+
+
+class ProblemHandler(web.RequestHandler):
+    """aiohttp's side of a connection, which answers what is no HTTP as a problem, too; its own answer is plain text."""
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what never came to a handler."""
+        super().handle_error(request, status, exc, message)
+        kind = HTTPStatus(status)
+        said, *_ = (message or kind.description).strip().splitlines()
+        answer = _response(kind, kind.phrase, f"this is no HTTP (RFC 9112): {said[:MOST_SAID]}", OF_ALL_ANSWERS)
+        answer.force_close()
+        return answer
 
 
 def raw_refusal(problem: Problem, headers: bytes) -> bytes:

@@ -14,7 +14,8 @@ import msgspec
 from ..log import GroupKey, Log
 from ..problems import LogUnavailable
 from .delivery import LocalGroup
-from .rules import GroupState, Place
+from .place import Place
+from .rules import GroupState
 
 logger = logging.getLogger("eventbus")
 

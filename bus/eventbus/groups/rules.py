@@ -9,31 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
-import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
 from .attempts import MemberState, Pending
 from .choosing import choose
+from .place import Place
 from .waiting import Waiting
 
 MAX_PENDING = 10_000
 """Events of a group that may be open at once: bounds its memory; until some are acked, no new ones are handed out."""
-
-
-class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """What of a group survives a restart.
-
-    Attributes:
-        cursor: Everything up to this ``seq`` was handed out or passed over.
-        pending: Of that, what is not done: its ``seq``, and how often it was delivered.
-        attempts: How often members failed at what is pending, if they did.
-        losses: How often connections were lost with it since then, if any were.
-    """
-
-    cursor: int
-    pending: dict[int, int] = msgspec.field(default_factory=dict)
-    attempts: dict[int, int] | UnsetType = UNSET
-    losses: dict[int, int] | UnsetType = UNSET
 
 
 class GroupState:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ..problems import Overloaded
@@ -59,27 +57,20 @@ class Seats:
         self._strangers = 0
         self._of_places: Counter[str] = Counter()  # strangers, of each host and each site
 
-    @contextmanager
-    def taken(self, host: str, *, service: bool) -> Iterator[Seat]:
-        """Take a seat until the block is left, which may be long after the handshake.
+    def take(self, host: str, *, service: bool) -> Seat:
+        """Take a seat; whoever does has to leave it, which may be long after the request.
 
         Raises:
             Overloaded: There is none.
         """
-        self._check(host, service=service)
-        seat = Seat(host, service)
-        self._count(seat, 1)
-        try:
-            yield seat
-        finally:
-            self._count(seat, -1)
-
-    def _check(self, host: str, *, service: bool) -> None:
         others = self._services if service else self._strangers + max(self._services, self._kept)
         if others >= self._total:
             raise Overloaded(f"all of {self._total} connections are taken or kept for services; connect again later")
         if not service:
             self._check_places(host)
+        seat = Seat(host, service)
+        self._count(seat, 1)
+        return seat
 
     def _check_places(self, host: str) -> None:
         for place, hosts in places_of(host):
@@ -87,6 +78,10 @@ class Seats:
             if self._of_places[place] >= most:
                 whose = "your host has" if hosts == 1 else f"the hosts of {place} have"
                 raise Overloaded(f"{whose} {most} connections, as many as it may; close some")
+
+    def leave(self, seat: Seat) -> None:
+        """Give it back."""
+        self._count(seat, -1)
 
     def give_to_service(self, seat: Seat) -> None:
         """Whoever sits there has shown that it is a service."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import sslproto
-from http import HTTPStatus
 from typing import Any, cast
 
 from aiohttp import EMPTY_PAYLOAD, StreamReader, WSMessage, web
@@ -17,20 +16,15 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpProcessingError, HttpRequestParser, RawRequestMessage
 from aiohttp.http_websocket import WebSocketError, WebSocketReader
 
-from ..edges.channel import MAX_MESSAGE, Close
-from ..edges.refusals import OF_ALL_ANSWERS, HeadTooLarge, problem_json, raw_refusal
+from ..edges.channel import MAX_MESSAGE
+from ..edges.refusals import HeadTooLarge, ProblemHandler, raw_refusal
 from ..limits.frame_rate import Stranger
 from ..limits.hosts import sending_host
 from ..limits.turns import Turns
-from ..problems import TooFast
 from .door import Connection
-from .frame_heads import FrameHeads
+from .frame_heads import FrameCounter
 
-MAX_LINE = 64 * 1024
-"""Bytes of a line of a head that is parsed here; the server's own parser has a lower limit."""
-
-TLS_BUFFER = 16 * 1024
-"""Bytes: no TLS record holds more (RFC 8446, 5.1)."""
+EMPTY_LINE = b"\r\n\r\n"  # with the end of the line before it
 
 MOST_UNREAD = 128 * 1024
 """Bytes of messages that wait to be obeyed, above which no more is read."""
@@ -41,11 +35,6 @@ PIECE = 4 * 1024
 LINGERING = 1.0
 """Seconds for which what comes after a refusal is passed over: to hang up at once would take the answer away."""
 
-MOST_SAID = 200
-"""Characters of what the parser says, which may repeat what came."""
-
-EMPTY_LINE = b"\r\n\r\n"  # with the end of the line before it
-
 MAX_HEAD = 32 * 1024
 """Bytes that a request's head may have; aiohttp bounds a line of it, and how many there are: to 1 MiB in all."""
 
@@ -55,7 +44,9 @@ def parse_head(block: bytes) -> RawRequestMessage | None:
     if not block.count(b"\r\n") == block.count(b"\r") == block.count(b"\n"):
         return None
     loop = asyncio.get_running_loop()
-    parser = HttpRequestParser(BaseProtocol(loop), loop, MAX_LINE)
+    parser = HttpRequestParser(
+        BaseProtocol(loop), loop, 2**16
+    )  # bytes of a line; the server's own parser has a lower limit
     try:
         [(message, _)], _, _ = parser.feed_data(block)
     except (HttpProcessingError, ValueError):
@@ -65,7 +56,7 @@ def parse_head(block: bytes) -> RawRequestMessage | None:
 
 def shrink_tls_buffers() -> None:
     """Give each TLS connection a smaller buffer, for as long as it lives: asyncio's has a quarter of a MiB."""
-    sslproto.SSLProtocol.max_size = TLS_BUFFER
+    sslproto.SSLProtocol.max_size = 16 * 1024  # bytes: no TLS record holds more (RFC 8446, 5.1)
 
 
 class FrameReader(BaseProtocol):
@@ -116,7 +107,7 @@ class FrameReader(BaseProtocol):
         return WebSocketDataQueue(self, MOST_UNREAD // 2, loop=self._loop)  # which doubles that
 
 
-class HttpProtocol(web.RequestHandler):
+class HttpProtocol(ProblemHandler):
     """aiohttp's side of a connection, bounded in what it costs: parsed by turns, and what is broken only once.
 
     What breaks HTTP is answered as every refusal is, and costs nothing that came before it on the same connection.
@@ -133,8 +124,7 @@ class HttpProtocol(web.RequestHandler):
         self._turns = turns
         self._connection = connection
         self._host = sending_host(connection.peer, (), trusted=())
-        self._stranger: Stranger | None = None  # who sends frames
-        self._frame_heads = FrameHeads()
+        self._counter = FrameCounter(None)  # of frames, if the connection becomes a WebSocket's
         self._unparsed = b""
         self._body: StreamReader = EMPTY_PAYLOAD  # of the last request, which may be coming
         self._head = 0  # bytes of a head that is coming
@@ -149,8 +139,10 @@ class HttpProtocol(web.RequestHandler):
         if not data:
             self._parse(data)
         elif self._payload_parser is not None:  # the connection is a WebSocket's
-            self._count_frames(data)
-            super().data_received(data)
+            readable, error = self._counter.count(data)
+            super().data_received(data[:readable])
+            if error and isinstance(self._payload_parser, WebSocketReader):
+                self._payload_parser.queue.set_exception(error)
         else:
             self._unparsed += data
             if len(self._unparsed) > PIECE:
@@ -162,41 +154,16 @@ class HttpProtocol(web.RequestHandler):
         self._end_body(exc or ConnectionResetError("the other side hung up"))
         super().connection_lost(exc)
 
-    def set_parser(self, parser: WebSocketReader, *args: Any) -> None:
+    def set_parser(self, parser: WebSocketReader, *args: Any, **options: Any) -> None:
         """Leave the connection to a WebSocket's reader, with what waits for its turn."""
-        super().set_parser(parser, *args)
+        super().set_parser(parser, *args, **options)
         unparsed, self._unparsed = self._unparsed, b""
         super().data_received(unparsed)
         super()._resume_transport_reading()
 
     def count_frames(self, stranger: Stranger | None) -> None:
         """Count what comes from now on, and be no faster; None for a service, whose frames do not count."""
-        self._stranger = stranger
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """Answer what is no HTTP as a problem, too; aiohttp's own answer would be plain text."""
-        super().handle_error(request, status, exc, message)
-        kind = HTTPStatus(status)
-        said, *_ = (message or kind.description).strip().splitlines()
-        body = problem_json(status=kind, title=kind.phrase, detail=f"this is no HTTP (RFC 9112): {said[:MOST_SAID]}")
-        headers = {"Content-Type": "application/problem+json", **OF_ALL_ANSWERS}
-        answer = web.Response(status=status, body=body, headers=headers)
-        answer.force_close()
-        return answer
-
-    def _count_frames(self, data: bytes) -> None:
-        if self._stranger and isinstance(self._payload_parser, WebSocketReader):
-            found = self._frame_heads.find(data, most=self._stranger.most_at_once)
-            try:
-                self._stranger.take(found.frames, pongs=found.pongs, size=len(data))
-            except TooFast as problem:
-                self._payload_parser.queue.set_exception(WebSocketError(Close.TOO_FAST, problem.detail))
+        self._counter.stranger = stranger
 
     def hear_no_more(self) -> None:
         """Pass over all that comes from now on; the connection ends soon after the answer to its request."""

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
+
+from aiohttp.http_websocket import WebSocketError
+
+from ..edges.channel import Close
+from ..limits.frame_rate import Stranger
+from ..problems import TooFast
 
 _MASKED = 0x80
 _PONG = 0xA
@@ -22,6 +29,39 @@ class Found(NamedTuple):
     frames: int
     pongs: int
     unmasked_at: int | None
+
+
+class FrameCounter:
+    """Counts the frames of a connection that no service is known to be at.
+
+    Args:
+        stranger: Who is there; None for a service, whose frames do not count.
+
+    Attributes:
+        stranger: As above.
+        rest: Seconds for which no more should be read, after the last piece.
+    """
+
+    def __init__(self, stranger: Stranger | None) -> None:
+        self.stranger = stranger
+        self.rest = 0.0
+        self._heads = FrameHeads()
+
+    def count(self, piece: bytes) -> tuple[int | None, WebSocketError | None]:
+        """Count the frames in the next piece of the stream.
+
+        Returns:
+            How many bytes of the piece may be read, None for all; and what is wrong with the rest, if anything.
+        """
+        stranger = self.stranger
+        found = self._heads.find(piece, most=stranger.most_at_once if stranger else math.inf)
+        try:
+            self.rest = stranger.take(found.frames, pongs=found.pongs, size=len(piece)) if stranger else 0.0
+        except TooFast as problem:
+            return 0, WebSocketError(Close.TOO_FAST, problem.detail)
+        if found.unmasked_at is not None:
+            return found.unmasked_at, WebSocketError(Close.BROKEN, "a frame without a mask")
+        return None, None
 
 
 class FrameHeads:

@@ -151,6 +151,9 @@ class PlainRequests(asyncio.Protocol):
         self._leave()
         self._connection.asked()
         self._connection.become(protocol)
+        self._transport.write(
+            protocol.answer
+        )  # now: if this fills the buffer, pause and resume reach the same protocol
         protocol.data_received(data[begin:])
 
     async def _answer(self, head: PlainHead, body: bytes) -> None:

@@ -16,6 +16,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from ..config import Settings
 from ..edges.parts import EDGES
+from ..edges.refusals import ProblemHandler
 from ..limits.open_files import capacity_of
 from ..limits.turns import Turns
 from ..limits.websockets import share_of_a_host
@@ -27,6 +28,9 @@ from .plain_requests import KEEP_ALIVE, ShortCut
 
 FINISHING = 1.0
 """Seconds that a request under way has to finish when the server stops."""
+
+READ_AHEAD = 64 * 1024
+"""Bytes of a body that wait to be taken, twice of which no more is read."""
 
 ACCEPTED_AT_ONCE = 32
 """Connections that are accepted before everything else has its turn."""
@@ -42,22 +46,13 @@ MANY_FILES = 10_240
 
 logger = logging.getLogger("eventbus.http")
 
-HTTP_OPTIONS: dict[str, Any] = {
-    "access_log": None,
-    "logger": logger,
-    "keepalive_timeout": KEEP_ALIVE,
-    "read_bufsize": 64 * 1024,  # bytes of a body that wait to be taken, twice of which no more is read
-    "auto_decompress": False,  # a small body could unfold to a huge one
-}
-"""aiohttp's."""
-
 
 def create_runner(app: web.Application) -> web.AppRunner:
     """Make the runner that serves an app: no line for each request, and none for what others do wrong."""
     logger.addFilter(_tells_of_a_defect)
     logging.getLogger("asyncio").addFilter(_tells_of_more_than_a_loss)
     logging.getLogger("aiohttp.websocket").setLevel(logging.ERROR)  # its warnings repeat what came: a token, perhaps
-    return web.AppRunner(app, shutdown_timeout=FINISHING, **HTTP_OPTIONS)
+    return web.AppRunner(app, shutdown_timeout=FINISHING, **_http_options())
 
 
 class Serving:
@@ -128,17 +123,27 @@ async def serve(
     return Serving(servers, short_cut)
 
 
+def _http_options() -> dict[str, Any]:
+    return {
+        "access_log": None,
+        "logger": logger,
+        "keepalive_timeout": KEEP_ALIVE,
+        "read_bufsize": READ_AHEAD,
+        "auto_decompress": False,  # a small body could unfold to a huge one
+    }
+
+
 def _stages(
     runner: web.AppRunner, *, fast_path: bool
 ) -> tuple[Callable[[Connection], asyncio.Protocol], ShortCut | None]:
     """Tell what speaks with the other side of a connection at first."""
     server = cast(web.Server, runner.server)
     if not fast_path:
-        return lambda _: server(), None
+        return lambda _: ProblemHandler(server, loop=asyncio.get_running_loop(), **_http_options()), None
     turns = Turns()
 
     def http(connection: Connection) -> HttpProtocol:
-        return HttpProtocol(server, turns, connection, **HTTP_OPTIONS)
+        return HttpProtocol(server, turns, connection, **_http_options())
 
     edges = runner.app.get(EDGES)
     short_cut = ShortCut(edges, http) if edges else None

@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import math
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
 
 from aiohttp import EofStream, WSMessage, WSMsgType
 from aiohttp.http import HttpVersion11, RawRequestMessage
@@ -21,10 +19,10 @@ from ..edges.channel import Close, may_be_said
 from ..edges.handshake import Guest
 from ..edges.parts import Edges
 from ..limits.frame_rate import Stranger
-from ..problems import Problem, TooFast
+from ..problems import Problem
 from .aiohttp_inside import FrameReader, parse_head
 from .door import Connection
-from .frame_heads import FrameHeads
+from .frame_heads import FrameCounter
 
 MESSAGES_AT_ONCE = 50
 """Messages of a service that are obeyed before others have a turn."""
@@ -39,48 +37,41 @@ class WebSocketProtocol(FrameReader):
 
     Args:
         stranger: Who is at the other side; None if a service is known to be.
+        answer: To the handshake.
 
     Attributes:
+        answer: As above.
         goodbye: The close code that the other side gave; none if it has not said goodbye.
     """
 
-    def __init__(self, stranger: Stranger | None = None) -> None:
+    def __init__(self, stranger: Stranger | None, *, answer: bytes = b"") -> None:
         super().__init__()
+        self.answer = answer
         self.goodbye: int | None = None
         self._ended = False
-        self._stranger = stranger
-        self._heads = FrameHeads()
+        self._counter = FrameCounter(stranger)
         self._is_deaf = False
 
     def data_received(self, data: bytes) -> None:
         """Read frames, unless one breaks the protocol or they come too fast: then nothing more is heard."""
         if self._is_deaf:
             return
-        most = self._stranger.most_at_once if self._stranger else math.inf
-        found = self._heads.find(data, most=most)
-        try:
-            rest = self._stranger.take(found.frames, pongs=found.pongs, size=len(data)) if self._stranger else 0.0
-        except TooFast as problem:
-            self._hear_no_more(WebSocketError(Close.TOO_FAST, problem.detail))
-            return
-        if rest:
-            self.pause_for(rest)
-        self.feed(data[: found.unmasked_at])
-        if found.unmasked_at is not None:
-            self._hear_no_more(WebSocketError(Close.BROKEN, "a frame without a mask"))
-
-    def _hear_no_more(self, error: WebSocketError) -> None:
-        self._is_deaf = True
-        self.fail(error)
+        readable, error = self._counter.count(data)
+        if self._counter.rest:
+            self.pause_for(self._counter.rest)
+        self.feed(data[:readable])
+        if error:
+            self._is_deaf = True
+            self.fail(error)
 
     def expect_pong(self) -> None:
         """The bus sends a ping, and the answer to that does not count."""
-        if self._stranger:
-            self._stranger.pings += 1
+        if self._counter.stranger:
+            self._counter.stranger.pings += 1
 
     def trust(self) -> None:
         """The other side is a service: it may be as fast as it likes."""
-        self._stranger = None
+        self._counter.stranger = None
 
     async def messages(self) -> AsyncIterator[WSMessage]:
         """Give what comes, until the other side says goodbye or is gone. Everybody else has a turn now and then.
@@ -90,8 +81,8 @@ class WebSocketProtocol(FrameReader):
         count = 0
         while not self._ended:
             message = await self._read()
-            if self._stranger:
-                await self._stranger.turn()
+            if self._counter.stranger:
+                await self._counter.stranger.turn()
             if message.type is WSMsgType.CLOSE and not may_be_said(message.data):
                 message = WSMessage(WSMsgType.ERROR, WebSocketError(Close.BROKEN, "a close code"), None)
             if message.type in (WSMsgType.CLOSE, WSMsgType.CLOSED):
@@ -108,13 +99,15 @@ class WebSocketProtocol(FrameReader):
             return await self.read()
         except EofStream:
             return WSMessage(WSMsgType.CLOSED, None, None)
-        except WebSocketError as error:
+        except Exception as error:
             self.begin_anew()  # nothing comes until the other side is gone
+            if not isinstance(error, WebSocketError):
+                raise  # a defect
             return WSMessage(WSMsgType.ERROR, error, None)
 
 
 def shake_hands(block: bytes, connection: Connection, edges: Edges) -> WebSocketProtocol | None:
-    """Answer a handshake, and have the connection spoken with.
+    """Let somebody in who shakes hands, and have the connection spoken with; the answer is still to be written.
 
     Args:
         block: The head of a request, up to and with its empty line.
@@ -128,22 +121,19 @@ def shake_hands(block: bytes, connection: Connection, edges: Edges) -> WebSocket
     key = _key(message) if message else None
     if message is None or key is None:
         return None
-    admitted = ExitStack()
     try:
         edges.guard.check(message.headers, method="GET")
-        guest = admitted.enter_context(edges.handshakes.admitted(message.headers, peer=connection.peer))
+        guest = edges.handshakes.admit(message.headers, peer=connection.peer)
     except Problem:
         return None
-    protocol = WebSocketProtocol(guest.stranger)
-    connection.transport.write(_ANSWER % base64.b64encode(hashlib.sha1(key + WS_KEY, usedforsecurity=False).digest()))
-    connection.task = asyncio.create_task(_speak(protocol, connection.transport, guest, admitted, edges))
+    accept = base64.b64encode(hashlib.sha1(key + WS_KEY, usedforsecurity=False).digest())
+    protocol = WebSocketProtocol(guest.stranger, answer=_ANSWER % accept)
+    connection.task = asyncio.create_task(_speak(protocol, connection.transport, guest, edges))
     return protocol
 
 
-async def _speak(
-    protocol: WebSocketProtocol, transport: asyncio.Transport, guest: Guest, admitted: ExitStack, edges: Edges
-) -> None:
-    with admitted:
+async def _speak(protocol: WebSocketProtocol, transport: asyncio.Transport, guest: Guest, edges: Edges) -> None:
+    with guest:
         await edges.handshakes.speak(protocol, transport, guest)
 
 

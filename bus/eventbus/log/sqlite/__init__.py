@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from functools import partial
-from typing import Any
 
 from ...event import Event, place
-from ...patterns import EVERYTHING, OWN, Patterns
+from ...patterns import EVERYTHING, Patterns
 from ...problems import LogUnavailable
 from ...timestamps import timestamp
-from .. import MOST_IDENTITIES, READ_BYTES, TRIM_BYTES, TRIM_STEP, Appended, Entry, GroupKey, oldest, take, wanted
+from .. import READ_BYTES, TRIM_BYTES, TRIM_STEP, Appended, Entry, GroupKey, oldest, take, wanted
 from ..head import Head
 from .checkpoints import Checkpoints
 from .commits import Committer
-from .disk_reserve import Room
+from .disk_reserve import Room, probe
+from .identities import IdentityTable
 from .indexes import Indexes
 from .opening import newest, open_files, refusal
-from .reader import Reader
+from .queries import SELECT, SELECT_INDEXED, event_of, select_events
+from .reader import Reader, one
 from .rows import MOST_AT_ONCE, Row, insert, row_of
 from .syncs import Syncs
 from .tail import Tail
-
-_SELECT = "SELECT seq, name, identifier, json FROM events WHERE seq > ? AND seq <= ?"
-_SELECT_INDEXED = _SELECT.replace("FROM events", "FROM addressed CROSS JOIN events USING (identifier, seq)")
 
 _OLDEST = "SELECT seq, length(json) FROM events WHERE seq <= ? ORDER BY seq LIMIT ?"
 _FORGET = """
@@ -36,21 +33,6 @@ UPDATE identities
 SET lost = (SELECT max(seq) FROM addressed WHERE identifier = address AND seq <= :upto)
 WHERE address IN (SELECT identifier FROM events WHERE seq <= :upto)
 """
-_LOST = """
-SELECT max(
-    coalesce((SELECT lost FROM identities WHERE address = ?), 0),
-    coalesce((SELECT max(seq) FROM addressed WHERE identifier = ? AND seq <= ?), 0)
-)
-"""
-_FORGET_IDENTITIES = """
-DELETE FROM identities
-WHERE address IN (SELECT address FROM identities WHERE expires < ? ORDER BY expires LIMIT ?)
-"""
-_KEEP_IDENTITY = """
-INSERT INTO identities (address, expires) VALUES (?, ?) ON CONFLICT (address) DO UPDATE SET expires = excluded.expires
-"""
-_PAGES_OF_AN_IDENTITY = 4 * 4096  # bytes: its row, its entry in the index, and now and then a page that is parted
-_COUNT_EVERY = 10_000  # identities; to count a million takes a while
 _PROBE = 1 << 20  # bytes
 _SCAN = 5_000
 """Positions that one search for names looks at, before others that read have their turn."""
@@ -93,8 +75,8 @@ class SqliteLog:
                 )
                 self._indexes = Indexes(self._writer, newest=self.head, commit=self._committer.commit)
                 self._tail = Tail(self._indexes.upto)  # what has no entries yet is found there
-                left_out = self._writer.execute(f"{_SELECT} ORDER BY seq", [self._indexes.upto, self.head])
-                self._tail.extend(map(_event, left_out))
+                left_out = self._writer.execute(f"{SELECT} ORDER BY seq", [self._indexes.upto, self.head])
+                self._tail.extend(map(event_of, left_out))
             except sqlite3.Error as error:
                 raise OSError(refusal(error, path)) from None
             self._opened = opened.pop_all()
@@ -102,9 +84,7 @@ class SqliteLog:
         self._ids_from = 0  # ids of events up to here may be used again
         self._trim_step = TRIM_STEP
         self._failing = False  # since an append could not be written
-        self._forgetting = False  # identities, in the next commit
-        self._uncounted = _COUNT_EVERY  # identities that were kept since all were counted
-        self._surplus = 0  # identities that were too many then, and are still there
+        self._identities = IdentityTable(self._values, commit=self._committer.commit, room=self._room)
         self._checkpoints = Checkpoints(
             files.checkpointer, between_commits=self._committer.between_commits, syncs=syncs
         )
@@ -144,12 +124,12 @@ class SqliteLog:
         if after >= self._tail.after:
             return take(wanted(self._tail.between(after, upto, address=address), names), limit), upto
         if address is not None and after < self._indexes.upto:
-            query, upto = _SELECT_INDEXED, min(upto, self._indexes.upto)
+            query, upto = SELECT_INDEXED, min(upto, self._indexes.upto)
         else:
-            query, upto = _SELECT, min(upto, self._tail.after)
+            query, upto = SELECT, min(upto, self._tail.after)
             if address is not None or names not in (None, EVERYTHING):
                 upto = min(upto, after + _SCAN)
-        return await self._events.ask(_select, query, after, upto, limit, names, address), upto
+        return await self._events.ask(select_events, query, after, upto, limit, names, address), upto
 
     async def wait_beyond(self, seq: int) -> None:
         await self._head.wait_beyond(seq)
@@ -159,8 +139,7 @@ class SqliteLog:
         if address is None or after >= trimmed:
             return after < trimmed
         # In one statement: what goes is counted as lost by the commit that takes it, and is passed over before that.
-        lost: int | None = await self._values.ask(_one, _LOST, address, address, trimmed)
-        return after < (lost or 0)
+        return after < await self._identities.lost(address, upto=trimmed)
 
     def forget_ids(self, *, upto: int) -> None:
         self._ids_from = upto
@@ -195,7 +174,7 @@ class SqliteLog:
         return count == step or size >= TRIM_BYTES
 
     async def group_place(self, group: GroupKey) -> bytes | None:
-        return await self._values.ask(_one, "SELECT place FROM group_places WHERE service = ? AND name = ?", *group)
+        return await self._values.ask(one, "SELECT place FROM group_places WHERE service = ? AND name = ?", *group)
 
     async def keep_group_places(self, places: Mapping[GroupKey, bytes]) -> None:
         rows = [(*group, place) for group, place in places.items()]
@@ -204,35 +183,17 @@ class SqliteLog:
         )
 
     async def identity_expiry(self, address: str) -> float:
-        expires: float | None = await self._values.ask(
-            _one, "SELECT expires FROM identities WHERE address = ?", address
-        )
-        return expires or 0.0
+        return await self._identities.expiry(address)
 
     async def keep_identities(self, expiries: Mapping[str, float], *, now: float) -> bool:
-        step = 0 if self._forgetting else TRIM_STEP  # one of those that share a commit is enough
-
-        def keep(db: sqlite3.Connection) -> bool:
-            if expiries:
-                self._room.take_of_reserve(db, _PAGES_OF_AN_IDENTITY * len(expiries))
-            db.executemany(_KEEP_IDENTITY, expiries.items())  # first: one in use is not forgotten, however late this is
-            self._uncounted += len(expiries)
-            return bool(step) and self._forget_identities(db, now) >= step
-
-        if not step:
-            return await self._committer.commit(keep)
-        self._forgetting = True
-        try:
-            return await self._committer.commit(keep)
-        finally:
-            self._forgetting = False
+        return await self._identities.keep(expiries, now=now)
 
     async def check(self) -> None:
         await asyncio.to_thread(self._presence.check)
         await self._committer.between_commits(partial(self._room.take, size=_PROBE if self._failing else 0))
         # A nearly full disk has room for a little, not for what was refused: only as much as a request may hold counts.
         for size in (_PROBE, 0) if self._failing else (0,):
-            await self._committer.commit(partial(_probe, size=size))
+            await self._committer.commit(partial(probe, size=size))
         self._failing = False
 
     async def close(self) -> None:
@@ -242,16 +203,6 @@ class SqliteLog:
         await self._values.close()
         await self._events.close()
         await asyncio.to_thread(self._opened.close)  # the last to close makes a checkpoint, and the disk may be slow
-
-    def _forget_identities(self, db: sqlite3.Connection, now: float) -> int:
-        if self._uncounted >= _COUNT_EVERY:
-            (count,) = db.execute("SELECT count(*) FROM identities").fetchone()
-            self._uncounted, self._surplus = 0, count - MOST_IDENTITIES
-        gone = db.execute(_FORGET_IDENTITIES, [now, TRIM_STEP]).rowcount
-        if gone < self._surplus:
-            gone += db.execute(_FORGET_IDENTITIES, [math.inf, min(self._surplus, TRIM_STEP) - gone]).rowcount
-        self._surplus -= gone
-        return gone
 
     def _prepare(self, db: sqlite3.Connection, rows: Sequence[Row]) -> None:
         self._presence.check()
@@ -297,36 +248,3 @@ class SqliteLog:
         self._checkpoints.committed(size)
         newest = max((each.seq for each in appended), default=0)
         self._head.advance(newest)
-
-
-def _probe(db: sqlite3.Connection, *, size: int) -> None:
-    db.execute("UPDATE meta SET probe = zeroblob(?)", [size])
-
-
-def _one(db: sqlite3.Connection, query: str, *values: str | int) -> Any:
-    """Return the one value that a query finds; None if it finds no row."""
-    row = db.execute(query, values).fetchone()
-    return row[0] if row else None
-
-
-def _select(
-    db: sqlite3.Connection, query: str, after: int, upto: int, limit: int, names: Patterns | None, address: str | None
-) -> list[Event]:
-    values: list[int | str] = [after, upto]
-    if address is not None:
-        query += " AND identifier = ?"
-        values.append(address)
-    if names == EVERYTHING:
-        query += f" AND name NOT GLOB '{OWN}*'"
-    elif names is not None:
-        # The one rule for patterns is in Python; SQLite asks it.
-        db.create_function("wanted", 1, names.__contains__, deterministic=True)
-        query += " AND wanted(name)"
-    rows = db.execute(query + " ORDER BY seq LIMIT ?", [*values, limit])
-    with closing(rows):
-        return take(map(_event, rows), limit)
-
-
-def _event(row: tuple[int, str, str | None, bytes]) -> Event:
-    seq, name, identifier, json = row
-    return Event(seq=seq, name=name, identifier=identifier, json=place(json, seq))

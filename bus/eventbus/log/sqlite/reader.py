@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ...problems import LogUnavailable
 
@@ -40,3 +40,9 @@ class Reader:
     async def close(self) -> None:
         """Finish what waits."""
         await asyncio.to_thread(self._thread.shutdown)  # the disk may be long in answering
+
+
+def one(db: sqlite3.Connection, query: str, *values: str | int) -> Any:
+    """Return the one value that a query finds; None if it finds no row."""
+    row = db.execute(query, values).fetchone()
+    return row[0] if row else None

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 
 import pytest
-from bus_under_test import PATIENCE, BusProcess, StartProcess
+from bus_under_test import PATIENCE, BusProcess, StartProcess, below_aiohttp
 from eventbus.limits.open_files import Capacity, capacity_of
 from eventbus.problems import Overloaded
 
@@ -121,6 +121,7 @@ async def test_half_heads_of_two_hosts_keep_nobody_out(bus: BusProcess, connect:
     assert "no more connections" not in bus.output
 
 
+@below_aiohttp
 async def test_where_all_have_spoken_others_are_told_to_come_later_and_services_get_in(
     bus: BusProcess, connect: Connect
 ) -> None:

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
-from bus_under_test import ORIGIN, PATIENCE, Bus, BusProcess, StartBus, StartProcess
+from bus_under_test import ORIGIN, PATIENCE, Bus, BusProcess, StartBus, StartProcess, below_aiohttp
 from eventbus.edges import requests as incoming
 from eventbus.log.by_url import open_log
 from eventbus.server import aiohttp_inside
@@ -75,6 +75,7 @@ async def publish_from(bus: Bus, host: str) -> bytes:
 # Bodies whose length was not announced
 
 
+@below_aiohttp
 @pytest.mark.parametrize("more", [b"zz\r\n", b"1\r\naZ", b"-1\r\n", b"1\ra"], ids=repr)
 @pytest.mark.parametrize("before", [b"", ONE_BYTE, ONE_BYTE * 15_000], ids=["first", "second", "late"])
 async def test_a_body_whose_chunks_are_broken_is_refused_at_once(bus: Bus, before: bytes, more: bytes) -> None:
@@ -98,6 +99,7 @@ async def until_current_request(bus: Bus) -> None:
         assert (await bus.request("GET", "/healthz")).status == 200
 
 
+@below_aiohttp
 async def test_broken_bodies_hold_no_memory_and_keep_nobody_waiting(run: StartProcess) -> None:
     bus = await run(EVENTBUS_LOG="memory:")
     quiet = peak(bus)
@@ -112,6 +114,7 @@ async def test_broken_bodies_hold_no_memory_and_keep_nobody_waiting(run: StartPr
     assert await bus.stop() == 0
 
 
+@below_aiohttp
 async def test_a_flood_of_chunks_is_refused_and_others_are_served_meanwhile(run: StartProcess) -> None:
     bus = await run(EVENTBUS_LOG="memory:")
     quiet = peak(bus)
@@ -125,6 +128,7 @@ async def test_a_flood_of_chunks_is_refused_and_others_are_served_meanwhile(run:
         assert await bus.exit_status() == 0
 
 
+@below_aiohttp
 async def test_the_number_of_chunks_is_bounded(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(incoming, "MAX_CHUNKS", 100)
 

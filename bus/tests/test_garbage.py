@@ -7,7 +7,7 @@ from typing import Any
 from weakref import WeakSet, ref
 
 import pytest
-from bus_under_test import FAST_PATH, Bus
+from bus_under_test import Bus, below_aiohttp
 from eventbus.edges.guard import Guard
 from eventbus.server import garbage
 from eventbus.server.garbage import Garbage
@@ -51,7 +51,7 @@ async def test_what_connections_left_behind_is_gone_when_enough_have_ended(
     assert len(connections) < 50
 
 
-@pytest.mark.skipif(not FAST_PATH, reason="aiohttp keeps it")
+@below_aiohttp
 async def test_an_open_websocket_keeps_nothing_of_its_request(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
     heads = list[ref[Any]]()
     check = Guard.check

@@ -6,7 +6,7 @@ import asyncio
 import json
 
 import pytest
-from bus_under_test import ORIGIN, PATIENCE, Bus, StartBus
+from bus_under_test import ORIGIN, PATIENCE, Bus, StartBus, below_aiohttp
 from eventbus.config import Settings, default_origins
 from eventbus.log.by_url import open_log
 
@@ -250,6 +250,7 @@ async def test_what_is_no_http_is_a_problem_too(bus: Bus, broken: bytes) -> None
     assert json.loads(body)["detail"].startswith("this is no HTTP (RFC 9112): ")
 
 
+@below_aiohttp
 @pytest.mark.parametrize("cut", [0, 40, -1, -3])
 async def test_a_good_request_is_answered_although_garbage_comes_right_behind_it(bus: Bus, cut: int) -> None:
     event = b'{"name": "hi"}'

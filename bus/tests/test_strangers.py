@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from bus_under_test import HANDSHAKE, KEY, PATIENCE, Bus, StartBus
+from bus_under_test import HANDSHAKE, KEY, PATIENCE, Bus, StartBus, below_aiohttp
 from eventbus.config import Settings
 from eventbus.limits.frame_rate import OBEYED_AT_ONCE, Stranger, Strangers
 from eventbus.log.by_url import open_log
@@ -226,6 +226,7 @@ FLOODS = {
 }
 
 
+@below_aiohttp
 @pytest.mark.parametrize("first", [b"", IDENTIFY], ids=["unknown", "a client"])
 @pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS)
 async def test_a_stranger_that_sends_too_many_frames_is_told_to_come_back_later(
@@ -283,6 +284,7 @@ async def test_answers_to_the_bus_s_pings_never_end_a_connection(start: StartBus
             assert (await anna.hear())["name"] == "hi"
 
 
+@below_aiohttp
 async def test_a_host_that_was_too_fast_is_heard_again_and_others_are_all_the_time(start: StartBus) -> None:
     bus = await start(open_log("memory:"), Settings(client_rate=1))
     for _ in range(25):

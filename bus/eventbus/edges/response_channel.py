@@ -63,13 +63,14 @@ class ResponseChannel:
 
     async def drained(self) -> None:
         """See `Channel`; aiohttp tells nobody when its connection takes more, so this looks now and then."""
-        _, high = self.transport.get_write_buffer_limits()
-        while self.transport.get_write_buffer_size() > high:
-            if self.transport.is_closing():
-                raise ConnectionResetError
+        # asyncio's transport over TLS cannot be asked any more once it was closed.
+        while not self.transport.is_closing() and self._is_full():
             await asyncio.sleep(LOOK_EVERY)
         if self.transport.is_closing():
             raise ConnectionResetError
+
+    def _is_full(self) -> bool:
+        return self.transport.get_write_buffer_size() > self.transport.get_write_buffer_limits()[1]
 
     async def messages(self) -> AsyncIterator[WSMessage]:
         """See `Channel`."""
@@ -88,9 +89,9 @@ class ResponseChannel:
         """Count a message where the server does not count frames; give what is wrong with it instead, if that is so."""
         if message.type is WSMsgType.CLOSE and not may_be_said(message.data):
             return WSMessage(WSMsgType.ERROR, WebSocketError(Close.BROKEN, "a close code"), None)
-        if self._stranger and not self._server and message.type not in (WSMsgType.CLOSED, WSMsgType.ERROR):
+        if self._stranger and not self._server and isinstance(message.data, str | bytes):
             try:
-                self._stranger.take(1, pongs=message.type is WSMsgType.PONG, size=len(message.data or ""))
+                self._stranger.take(1, pongs=message.type is WSMsgType.PONG, size=len(message.data))
             except TooFast as problem:
                 return WSMessage(WSMsgType.ERROR, WebSocketError(Close.TOO_FAST, problem.detail), None)
         return message

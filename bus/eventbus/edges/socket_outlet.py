@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 
 from ..event import Event
 from ..outlet import Piece
@@ -94,11 +95,15 @@ class SocketOutlet:
             self._send(close_frame(code, reason))
             self.parting = True
             self.excused = self.excused or code in (Close.RESTART, Close.FAILED)
-            asyncio.get_running_loop().call_later(CLOSING, self._transport.abort)
+            asyncio.get_running_loop().call_later(CLOSING, self._cut)
+
+    def _cut(self) -> None:
+        with suppress(AttributeError):  # closed twice, asyncio's transport over TLS can not even be aborted
+            self._transport.abort()
 
     def hang_up(self) -> None:
         """End the connection: all has been said."""
-        if not self._transport.is_closing():  # closed twice, asyncio's transport over TLS can not even be aborted
+        if not self._transport.is_closing():
             self._transport.close()
 
     def overtaken(self) -> None:

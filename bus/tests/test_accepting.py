@@ -12,7 +12,7 @@ import pytest
 from bus_under_test import PATIENCE, StartBus
 from eventbus.log.by_url import open_log
 from eventbus.problems import Overloaded
-from eventbus.server import door as door_module
+from eventbus.server import first_states
 from eventbus.server.door import Door
 
 Connect = Callable[[], Awaitable[tuple[StreamReader, StreamWriter]]]
@@ -103,7 +103,7 @@ def test_a_trusted_proxy_may_have_any_number() -> None:
 async def test_one_that_says_nothing_is_cut_off_and_one_that_spoke_is_not(
     start: StartBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door_module, "FIRST_WORD", 0.2)
+    monkeypatch.setattr(first_states, "FIRST_WORD", 0.2)
     bus = await start(open_log("memory:"))
     spoke_reader, spoke = await asyncio.open_connection(*bus.address)
     spoke.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")

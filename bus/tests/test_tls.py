@@ -12,7 +12,7 @@ import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -429,7 +429,7 @@ async def test_one_that_stops_reading_costs_nothing_and_misses_nothing(
 async def test_one_that_does_not_shake_hands_is_cut_off(
     start: StartBus, certificates: Path, trust: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eventbus.server.running.FIRST_WORD", 0.2)
+    monkeypatch.setattr("eventbus.server.first_states.FIRST_WORD", 0.2)
     bus = await start(open_log("memory:"), tls=open_tls(Settings.from_env(settings(certificates))))
     reader, writer = await asyncio.open_connection(*bus.address)
 
@@ -463,6 +463,21 @@ async def test_one_that_is_refused_and_does_not_hang_up_is_cut_off(
         assert await gone.get() is known[2]
     for each in silent:
         each.close()
+
+
+async def test_connections_that_never_shake_hands_keep_no_service_out(
+    run: StartProcess, certificates: Path, trust: ssl.SSLContext
+) -> None:
+    few_files = ("sh", "-c", 'ulimit -n 256; exec "$@"', "sh")
+    bus = await run(prefix=few_files, EVENTBUS_LOG="memory:", **settings(certificates))
+    with ExitStack() as silent:
+        for number in range(400):
+            host = f"127.0.0.{2 + number % 2}"
+            silent.enter_context(socket.create_connection(bus.address, source_address=(host, 0)))
+
+        for _ in range(5):
+            await bus.publish("hi", service="the-service")
+    assert "no more connections" not in bus.output
 
 
 async def handshake_and_fall_silent(bus: Bus, trust: ssl.SSLContext) -> socket.socket:

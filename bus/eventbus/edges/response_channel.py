@@ -64,7 +64,7 @@ class ResponseChannel:
     async def drained(self) -> None:
         """See `Channel`; aiohttp tells nobody when its connection takes more, so this looks now and then."""
         # asyncio's transport over TLS cannot be asked any more once it was closed.
-        while not self.transport.is_closing() and self._is_full():
+        while not self.transport.is_closing() and self._is_full():  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(LOOK_EVERY)
         if self.transport.is_closing():
             raise ConnectionResetError

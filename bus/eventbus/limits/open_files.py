@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Protocol
 
 from ..problems import Overloaded
@@ -11,6 +12,10 @@ SHARE_OF_SERVICES = 0.1
 
 OTHER_FILES = 128
 """Files that the log needs, and connections that are being accepted or refused: three times 32 may be on their way."""
+
+
+LOOKED_AT = 32
+"""Connections that are asked whether they are idle when a new one comes and all places are taken."""
 
 
 def capacity_of(files: int) -> int:
@@ -24,9 +29,18 @@ class Refusable(Protocol):
     def refuse(self, problem: Overloaded) -> None:
         """Say why, and hang up."""
 
+    @property
+    def is_idle(self) -> bool:
+        """Has all been answered that it asked for?"""
+
+    def part(self) -> None:
+        """Hang up."""
+
 
 class Capacity:
     """Counts connections; those that have not asked for anything yet go first, the oldest before the others.
+
+    Then those go that have all their answers: whoever has is told nothing new by keeping a connection open.
 
     Args:
         total: Connections that there may be.
@@ -35,7 +49,7 @@ class Capacity:
     def __init__(self, total: int) -> None:
         self._total = total
         self._kept = max(1, int(total * SHARE_OF_SERVICES))
-        self._heard: set[Refusable] = set()
+        self._heard: dict[Refusable, None] = {}  # those that have asked for something lately come last
         self._unheard: dict[Refusable, None] = {}  # in the order they came
         self._asked: dict[Refusable, None] = {}  # who they are; in the part that is kept, like services
         self._services: set[Refusable] = set()
@@ -48,6 +62,8 @@ class Capacity:
         """
         if len(self._heard) + len(self._unheard) >= self._total - self._kept and self._unheard:
             self._refuse_oldest(self._unheard)
+        if len(self._heard) + len(self._unheard) >= self._total - self._kept:
+            self._part_from_idle()
         if len(self._heard) + len(self._unheard) < self._total - self._kept:
             self._unheard[connection] = None
             return True
@@ -63,10 +79,13 @@ class Capacity:
         return Overloaded(f"all of {self._total} connections are taken or kept for services; connect again later")
 
     def heard(self, connection: Refusable) -> None:
-        """Count a connection that has asked for something as one that stays."""
+        """Count a connection that has asked for something as one that stays, longer than those that ask no more."""
         if connection in self._unheard:
             del self._unheard[connection]
-            self._heard.add(connection)
+            self._heard[connection] = None
+        elif connection in self._heard:
+            del self._heard[connection]
+            self._heard[connection] = None
 
     def is_a_service_s(self, connection: Refusable) -> None:
         """Let a connection stay in the part that is kept for services."""
@@ -75,10 +94,19 @@ class Capacity:
 
     def leave(self, connection: Refusable) -> None:
         """Count a connection no more; it may have been refused already."""
-        self._heard.discard(connection)
+        self._heard.pop(connection, None)
         self._services.discard(connection)
         self._unheard.pop(connection, None)
         self._asked.pop(connection, None)
+
+    def _part_from_idle(self) -> None:
+        """Part from one that has all its answers; of those that have not, a few are asked again later."""
+        for connection in list(islice(self._heard, LOOKED_AT)):
+            del self._heard[connection]
+            if connection.is_idle:
+                connection.part()
+                return
+            self._heard[connection] = None
 
     def _refuse_oldest(self, connections: dict[Refusable, None]) -> None:
         oldest = next(iter(connections))

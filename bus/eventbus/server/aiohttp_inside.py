@@ -165,6 +165,11 @@ class HttpProtocol(ProblemHandler):
         """Count what comes from now on, and be no faster; None for a service, whose frames do not count."""
         self._counter.stranger = stranger
 
+    @property
+    def is_idle(self) -> bool:
+        """Has all been answered that came? A WebSocket is never idle."""
+        return not (self._current_request or self._messages or self._unparsed or self._upgraded or self._head)
+
     def hear_no_more(self) -> None:
         """Pass over all that comes from now on; the connection ends soon after the answer to its request."""
         self._unparsed = b""

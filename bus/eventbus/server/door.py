@@ -1,11 +1,11 @@
 """The door: owns each connection from accept to close, and knows what it is at each moment.
 
-    accepted ──┬── Silent: no word yet ──┬── PlainRequests: whole, plain posts ──┬── HttpProtocol: aiohttp's
-               ├── Knocking: a service? ─┘                                       └── WebSocketProtocol
-               └── refused
+    accepted ── Encrypting, over TLS ──┬── Silent: no word yet ──┬── PlainRequests ──┬── HttpProtocol: aiohttp's
+                                       ├── Knocking: a service? ─┘                   └── WebSocketProtocol
+                                       └── refused
 
-Not too many come in, in all and of one host, and none stays that says nothing. Over TLS a connection counts from the
-end of its handshake on, for which it has no longer than for its first word.
+Not too many come in, in all and of one host, and none stays that says nothing. A connection counts from when it is
+accepted: for its handshake over TLS it has no longer than for its first word.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection
+from functools import partial
+from ssl import SSLContext
 
 from ..edges.refusals import raw_refusal
 from ..limits.hosts import Network, is_in, places_of, sending_host
@@ -20,19 +22,14 @@ from ..limits.open_files import Capacity
 from ..limits.websockets import share_of_a_place
 from ..problems import Overloaded
 from ..services import Services
+from .first_states import GOODBYE, Encrypting, Knocking, Refused, Silent
 from .garbage import Garbage
-
-FIRST_WORD = 10.0
-"""Seconds that the other side has to begin to say something, and before that to shake hands over TLS."""
-
-GOODBYE = 1.0
-"""Seconds that the other side of TLS has to say goodbye."""
 
 READ_AT_ONCE = 64 * 1024
 """Bytes that are taken from a socket at once."""
 
-MAX_KNOCK = 8 * 1024
-"""Bytes in which a service has to show its token where only services find room."""
+REFUSED_AT_ONCE = 32
+"""Connections that shake hands over TLS only to read why they are refused; more are cut off without a word."""
 
 
 class Door:
@@ -44,6 +41,7 @@ class Door:
         total: Connections that there may be.
         services: They find room where others do not.
         proxies: Where web servers may stand that speak for others: they may have any number.
+        tls: How to encrypt, if at all.
     """
 
     def __init__(
@@ -54,12 +52,15 @@ class Door:
         total: int,
         services: Services | None = None,
         proxies: Collection[Network] = (),
+        tls: SSLContext | None = None,
     ) -> None:
         self.first = first
+        self.tls = tls
         # One for all connections: what arrives is taken out at once. asyncio would get a quarter of a MiB from the
         # system for each read, and give it back, which takes longer than the read.
         self.buffer = memoryview(bytearray(READ_AT_ONCE))
         self.capacity = Capacity(total)
+        self.refusing: set[Connection] = set()
         self.services = services or Services({})
         self._most = most
         self._total = total
@@ -85,6 +86,13 @@ class Door:
             self._connections[place] += 1
         self._living += 1
         return host
+
+    def refuse_after_handshake(self, connection: Connection) -> bool:
+        """May a connection shake hands over TLS only to read that it is refused? Some may at a time."""
+        if len(self.refusing) >= REFUSED_AT_ONCE:
+            return False
+        self.refusing.add(connection)
+        return True
 
     def leave(self, host: str) -> None:
         """Count one less."""
@@ -116,7 +124,7 @@ class Connection(asyncio.BufferedProtocol):
     def __init__(self, door: Door) -> None:
         self._door = door
         self._host: str | None = None
-        self._has_asked = False
+        self._begin: Callable[[Connection], asyncio.Protocol] = Silent
         self.transport: asyncio.Transport
         self.peer = ""
         self.state: asyncio.Protocol = asyncio.Protocol()  # until it is made
@@ -130,10 +138,16 @@ class Connection(asyncio.BufferedProtocol):
         try:
             self._host = self._door.enter(self.peer)
             may_stay = self._door.capacity.enter(self)
+            self._begin = Silent if may_stay else Knocking
         except Overloaded as problem:
-            self.refuse(problem)
-            return
-        self.become(Silent(self) if may_stay else Knocking(self))
+            self._begin = partial(Refused, problem=problem)
+            if self._door.tls and not self._door.refuse_after_handshake(self):
+                transport.abort()
+                return
+        if self._door.tls:
+            self.become(Encrypting(self, self._door.tls))
+        else:
+            self.become(self._begin(self))
 
     def become(self, state: asyncio.Protocol) -> None:
         """Let something else speak with the other side from now on."""
@@ -145,11 +159,23 @@ class Connection(asyncio.BufferedProtocol):
         self.become(self._door.first(self))
         self.state.data_received(data)
 
+    def encrypted(self, transport: asyncio.Transport) -> None:
+        """From now on all that is written and read is encrypted."""
+        self.transport = transport
+        self.become(self._begin(self))
+
     def asked(self) -> None:
         """The other side has asked for something, all of which has come."""
-        if not self._has_asked:
-            self._has_asked = True
-            self._door.capacity.heard(self)
+        self._door.capacity.heard(self)
+
+    @property
+    def is_idle(self) -> bool:
+        """Is the connection between two requests?"""
+        return getattr(self.state, "is_idle", False)
+
+    def part(self) -> None:
+        """Hang up, as a server may between two requests (RFC 9112, 9.5)."""
+        self.transport.close()
 
     def let_in_service(self, authorization: Collection[str]) -> bool:
         """Give a connection that only a service may have to the service that shows its token; tell if one did."""
@@ -161,12 +187,16 @@ class Connection(asyncio.BufferedProtocol):
 
     def refuse(self, problem: Overloaded) -> None:
         """Say why, and hang up."""
+        if isinstance(self.state, Encrypting):
+            self.transport.abort()  # there is no way yet to say anything
+            return
         self.transport.write(raw_refusal(problem, b"Connection: close\r\n"))
         self.transport.close()
         # Over TLS, it would stay until the other side has said goodbye, too.
         asyncio.get_running_loop().call_later(GOODBYE, self.transport.abort)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._door.refusing.discard(self)
         self._door.capacity.leave(self)
         if self._host is not None:
             self._door.leave(self._host)
@@ -186,46 +216,3 @@ class Connection(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         self.state.resume_writing()
-
-
-class Silent(asyncio.Protocol):
-    """No word yet: a connection that says none in time is ended."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._end = asyncio.get_running_loop().call_later(FIRST_WORD, connection.transport.abort)
-
-    def data_received(self, data: bytes) -> None:
-        self._end.cancel()
-        self._connection.begin(data)
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        self._end.cancel()
-
-
-class Knocking(asyncio.Protocol):
-    """Only a service finds room: what comes is looked through for a service's token, and kept."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._head = b""
-        self._end = asyncio.get_running_loop().call_later(FIRST_WORD, connection.transport.abort)
-
-    def data_received(self, data: bytes) -> None:
-        if self._connection.transport.is_closing():
-            return
-        self._head += data
-        if b"\r\n\r\n" in self._head or len(self._head) > MAX_KNOCK:
-            self._end.cancel()
-            if self._connection.let_in_service(_authorization(self._head)):
-                self._connection.begin(self._head)
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        self._end.cancel()
-
-
-def _authorization(request: bytes) -> list[str]:
-    """Find the values of these headers in a request, which need not be one; HTTP's parser judges it later."""
-    fields = [line.partition(b":") for line in request.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:]]
-    found = [value.strip() for name, _, value in fields if name.lower() == b"authorization"]
-    return [value.decode(errors="surrogateescape") for value in found]

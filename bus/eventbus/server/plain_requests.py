@@ -119,6 +119,11 @@ class PlainRequests(asyncio.Protocol):
             data, self._waiting = self._waiting + data, b""
             self._answer_first(data)
 
+    @property
+    def is_idle(self) -> bool:
+        """Has all been answered that came?"""
+        return not self.answering and not self._waiting
+
     def close(self) -> None:
         """Hang up."""
         self._transport.close()

@@ -22,7 +22,7 @@ from ..limits.turns import Turns
 from ..limits.websockets import share_of_a_host
 from ..services import Services
 from .aiohttp_inside import HttpProtocol, shrink_tls_buffers
-from .door import FIRST_WORD, GOODBYE, Connection, Door
+from .door import Connection, Door
 from .listening import BACKLOG
 from .plain_requests import KEEP_ALIVE, ShortCut
 
@@ -106,7 +106,7 @@ async def serve(
     # As many again as a host may have WebSockets, but never all that there may be.
     most = min(2 * share_of_a_host(settings.max_connections), total * 3 // 4)
     first, short_cut = _stages(runner, fast_path=settings.fast_path)
-    door = Door(first, most=most, total=total, services=services, proxies=settings.trusted_proxies)
+    door = Door(first, most=most, total=total, services=services, proxies=settings.trusted_proxies, tls=tls)
     loop = asyncio.get_running_loop()
     servers = []
     for listening in sockets:
@@ -114,9 +114,6 @@ async def serve(
             door,
             sock=listening,
             backlog=ACCEPTED_AT_ONCE,
-            ssl=tls,
-            ssl_handshake_timeout=FIRST_WORD if tls else None,
-            ssl_shutdown_timeout=GOODBYE if tls else None,
         )
         listening.listen(BACKLOG)  # asyncio takes what it was told for both, and set this to it
         servers.append(server)

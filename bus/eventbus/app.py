@@ -28,6 +28,7 @@ from .limits.frame_rate import Strangers
 from .limits.identity_rate import IdentityRate, PacedIssue
 from .limits.paced_log import PacedLog
 from .limits.publish_rate import Kept, PublishRate
+from .limits.refused_bytes import RefusedBytes
 from .limits.request_bytes import RequestBytes
 from .limits.websockets import Seats
 from .log import Log
@@ -67,7 +68,7 @@ def create_app(*, log: Log, services: Services | None = None, settings: Settings
     )
     http = HttpApi(
         authorization=authorization,
-        publishing=publishing,
+        publish_body=RefusedBytes(publishing).publish,
         log=log,
         hold_bytes=RequestBytes().hold,
         sender=Sender(settings.trusted_proxies),

@@ -31,6 +31,13 @@ class Append(Protocol):
         """
 
 
+class Publish(Protocol):
+    """The way in for a request's body; see `Publishing.publish`."""
+
+    async def __call__(self, body: bytes, service: Service | None, *, host: str) -> Appended | Receipts:
+        """Publish what the body holds."""
+
+
 class Receipts(msgspec.Struct, frozen=True):
     """The answer to a batch.
 

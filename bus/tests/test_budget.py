@@ -291,3 +291,15 @@ async def test_nothing_is_kept_of_a_body_that_was_answered_though_its_connection
             writer.close()
 
     assert after - before < 5 * len(body)
+
+
+async def test_what_is_refused_has_a_rate_too_which_services_do_not_feel(start: StartBus) -> None:
+    bus = await start(open_log("memory:"), Settings(client_rate=0))
+    junk = b"[" + b'{"name":"hi","context":{"identifier":"token-of-nobody"}},' * 18_000 + b"0]"
+
+    refused = [(await bus.post(junk)).status for _ in range(25)]
+
+    assert refused[:10] == [413] * 10
+    assert refused[-1] == 429
+    assert int((await bus.post(junk)).headers["Retry-After"]) >= 1
+    await bus.publish("hi", service="the-service")

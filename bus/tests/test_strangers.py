@@ -57,6 +57,34 @@ def test_a_connection_may_send_a_burst_and_then_at_its_rate(strangers: Strangers
     assert not passes(stranger)
 
 
+def enters(strangers: Strangers, host: str = "h") -> bool:
+    try:
+        strangers.enter(host)
+    except TooFast:
+        return False
+    return True
+
+
+def test_a_room_behind_one_address_comes_back_at_once_and_a_flood_of_handshakes_does_not_pass(
+    strangers: Strangers, clock: Clock
+) -> None:
+    assert [enters(strangers) for _ in range(2_001)] == [True] * 2_000 + [False]
+
+    assert enters(strangers, "another")
+    clock.now += 0.01
+    assert [enters(strangers) for _ in range(6)] == [True] * 5 + [False]
+
+
+async def test_who_opens_too_many_websockets_is_told_when_to_come_back_and_a_service_is_not(start: StartBus) -> None:
+    bus = await start(open_log("memory:"), Settings(client_rate=1))
+    heads = [(await bus.raw(HANDSHAKE + KEY + CLOSE)).partition(b"\r\n")[0] for _ in range(45)]
+
+    assert heads[:40] == [b"HTTP/1.1 101 Switching Protocols"] * 40
+    assert heads[-1] == b"HTTP/1.1 429 Too Many Requests"
+    known = HANDSHAKE + b"Authorization: the-service\r\n" + KEY + CLOSE
+    assert (await bus.raw(known)).startswith(b"HTTP/1.1 101 ")
+
+
 def test_more_than_a_burst_at_once_is_too_many(strangers: Strangers) -> None:
     assert not passes(one(strangers), 201)
     assert not passes(one(strangers), 10_000)

@@ -99,6 +99,7 @@ class Handshakes:
         Raises:
             NotAllowed: It comes from a page that is not allowed.
             Stopping: The bus is about to stop.
+            TooFast: Too many come from its host.
             Overloaded: All seats are taken.
         """
         self._cors.check(headers)
@@ -106,6 +107,8 @@ class Handshakes:
             raise Stopping("the bus is stopping; connect again")
         host = sending_host(peer, headers.getall("X-Forwarded-For", []), trusted=self._proxies)
         is_service = self._authorization.is_service(headers.getall("Authorization", []))
+        if not is_service:
+            self._strangers.enter(host)
         seat = self._seats.take(host, service=is_service)
         stranger = None if is_service else self._strangers.connected(host)
         return Guest(host, seats=self._seats, seat=seat, stranger=stranger)

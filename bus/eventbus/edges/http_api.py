@@ -14,7 +14,7 @@ from multidict import CIMultiDictProxy
 from ..authorization import Authorization
 from ..log import Log
 from ..problems import Stopping
-from ..publishing import Publishing
+from ..publishing import Publish
 from ..routing import Service
 from .requests import HoldBytes, read_body
 
@@ -24,14 +24,14 @@ class HttpApi:
 
     Args:
         authorization: Which services may publish.
-        publishing: The way into the log.
+        publish_body: The way into the log.
         log: Where events are kept.
         hold_bytes: Bounds what requests may hold together.
         sender: Tells which host sent a request, perhaps by way of a proxy.
 
     Attributes:
         authorization: As above.
-        publishing: As above.
+        publish_body: As above.
         hold_bytes: As above.
         stopping: True once the bus is about to stop: it takes nothing more.
     """
@@ -40,13 +40,13 @@ class HttpApi:
         self,
         *,
         authorization: Authorization,
-        publishing: Publishing,
+        publish_body: Publish,
         log: Log,
         hold_bytes: HoldBytes,
         sender: Callable[[web.Request], str],
     ) -> None:
         self.authorization = authorization
-        self.publishing = publishing
+        self.publish_body = publish_body
         self.hold_bytes = hold_bytes
         self._log = log
         self._sender = sender
@@ -60,7 +60,7 @@ class HttpApi:
         host = self._sender(request)
         with self.hold_bytes(service, host=host) as hold:
             body = await read_body(request, hold)
-            receipt = await self.publishing.publish(body, service, host=host)
+            receipt = await self.publish_body(body, service, host=host)
             return _json(encode(receipt))
 
     def publisher(self, headers: CIMultiDictProxy[str]) -> Service | None:

@@ -1,4 +1,4 @@
-"""How fast strangers may send WebSocket frames, and how many messages of theirs are obeyed before others have a turn.
+"""How fast strangers may open WebSockets and send frames, and how many of their messages are obeyed in one turn.
 
 Strangers are all that have not shown that they are services. Each frame counts the same, be it a whole message or not.
 """
@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 
 from ..problems import TooFast
-from .arrivals import BURST, ROUNDING, Arrivals
+from .arrivals import BURST, ROUNDING, Arrivals, Wanted, take
 from .hosts import places_of
 from .publish_rate import CLIENTS_OF_A_HOST
 
@@ -33,6 +33,8 @@ class Strangers:
     def __init__(self, rate: int, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate = rate
         self._clock = clock
+        of_host = rate * CLIENTS_OF_A_HOST
+        self._handshakes = Arrivals(of_host, BURST * of_host, "WebSockets a second from your host")
         self._hosts = Arrivals(1, BURST, "seconds of frames a second")
         self._waiting: deque[asyncio.Future[None]] = deque()
         self.most_at_once = rate * BURST if rate else float("inf")
@@ -40,6 +42,15 @@ class Strangers:
     def connected(self, host: str) -> Stranger:
         """Meet one more, at this host."""
         return Stranger(self, host)
+
+    def enter(self, host: str) -> None:
+        """Count a handshake; frames are counted apart, so that a program that sends too many keeps no neighbour out.
+
+        Raises:
+            TooFast: Too many come from this host.
+        """
+        wanted: list[Wanted] = [(self._handshakes, place, 1 / hosts) for place, hosts in places_of(host)]
+        take(wanted, now=self._clock(), advice="connect again in {} s")
 
     def take(self, frames: int, stranger: Stranger) -> float:
         """Count frames that came at once; see `Stranger.take`."""

@@ -167,7 +167,7 @@ class PlainRequests(asyncio.Protocol):
             host = sending_host(self._connection.peer, head.forwarded, trusted=edges.proxies)
             with edges.http.hold_bytes(head.service, host=host) as hold:
                 hold.grow(len(body))
-                receipt = encode(await edges.http.publishing.publish(body, head.service, host=host))
+                receipt = encode(await edges.http.publish_body(body, head.service, host=host))
             answer = _OK % (len(receipt), head.headers, _date(), receipt)
         except Problem as problem:
             answer = raw_refusal(problem, b"%bDate: %b\r\n" % (head.headers, _date()))

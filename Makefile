@@ -71,9 +71,10 @@ levers: .venv/installed ## See what each thing that makes the bus fast gives; ab
 soak: .venv/installed-test ## Break everything, again and again, for about four minutes while events flow, and look for a lost one.
 	SOAK_ROUNDS=150 $(BIN)/pytest -q -o faulthandler_timeout=3600 bus/tests/test_faults.py
 
-check: .venv/installed-check static-site/node_modules/.package-lock.json ## Check style and types: ruff, mypy, tsc, shellcheck.
+check: .venv/installed-check static-site/node_modules/.package-lock.json ## Check style, types and imports: ruff, mypy, import-linter, tsc, shellcheck.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/mypy bus/eventbus example-service/domain_service example-service/eventbus_client static-site/serve.py start.py
 	$(BIN)/mypy e2e/*.py
 	$(BIN)/mypy bus/bench

@@ -45,12 +45,3 @@ def test_the_pictures_name_only_files_that_exist() -> None:
     rooms = [ROOT / "bus" / "eventbus", ROOT / "static-site" / "public", ROOT / "example-service"]
 
     assert named - {path.name for room in rooms for path in room.rglob("*")} == set()
-
-
-def test_only_the_files_that_the_page_names_know_the_web_server() -> None:
-    [sentence] = re.findall(r"^Only the edges.*?Events, routing", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    files = (ROOT / "bus" / "eventbus").rglob("*.py")
-
-    assert {path.name for path in files if "aiohttp import" in path.read_text()} == set(
-        re.findall(r"`(.+?)`", sentence)
-    )

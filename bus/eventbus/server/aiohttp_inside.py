@@ -111,12 +111,6 @@ class HttpProtocol(ProblemHandler):
     """aiohttp's side of a connection, bounded in what it costs: parsed by turns, and what is broken only once.
 
     What breaks HTTP is answered as every refusal is, and costs nothing that came before it on the same connection.
-
-    Args:
-        server: Whose app answers.
-        turns: Of all connections.
-        connection: Where requests come.
-        options: aiohttp's.
     """
 
     def __init__(self, server: web.Server, turns: Turns, connection: Connection, **options: Any) -> None:

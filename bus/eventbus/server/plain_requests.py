@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from email.utils import formatdate
 
-from aiohttp.tcp_helpers import tcp_keepalive
 from msgspec.json import encode
 
 from ..edges.parts import Edges
@@ -96,7 +96,7 @@ class PlainRequests(asyncio.Protocol):
         self._short_cut.connections.add(self)
         self._idle = self._loop.call_later(KEEP_ALIVE, self._close_if_idle)
         with suppress(OSError):  # it may have been reset already
-            tcp_keepalive(self._transport)
+            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._waiting = b""

@@ -22,6 +22,7 @@ from ..limits.turns import Turns
 from ..limits.websockets import share_of_a_host
 from ..services import Services
 from .aiohttp_inside import HttpProtocol, shrink_tls_buffers
+from .assumptions import broken_assumptions
 from .door import Connection, Door
 from .listening import BACKLOG
 from .plain_requests import KEEP_ALIVE, ShortCut
@@ -105,7 +106,12 @@ async def serve(
     total = capacity_of(files if files > 0 else MANY_FILES)
     # As many again as a host may have WebSockets, but never all that there may be.
     most = min(2 * share_of_a_host(settings.max_connections), total * 3 // 4)
-    first, short_cut = _stages(runner, fast_path=settings.fast_path)
+    broken = await broken_assumptions() if settings.fast_path else []
+    for assumption in broken:
+        logger.warning(
+            "this aiohttp or Python is not as expected: %s no longer; the bus does without, slower", assumption
+        )
+    first, short_cut = _stages(runner, fast_path=settings.fast_path and not broken)
     door = Door(first, most=most, total=total, services=services, proxies=settings.trusted_proxies, tls=tls)
     loop = asyncio.get_running_loop()
     servers = []

@@ -272,8 +272,13 @@ class GroupAgainstModel(RuleBasedStateMachine):
     @invariant()
     def it_knows_when_something_is_to_do(self) -> None:
         held = [each.until for each in self.pending.values() if each.holder]
-        free = min((each.until for each in self.pending.values() if not each.holder), default=self.now)
-        later = [free] if free > self.now else []  # what is due already waits for a member, not for a time
+        # Suspects and others wait apart. Of each kind, what is due already waits for a member, not for a time.
+        free = [
+            [each for each in self.pending.values() if not each.holder and each.is_suspect is kind]
+            for kind in (True, False)
+        ]
+        firsts = [min((each.until for each in kind), default=self.now) for kind in free]
+        later = [first for first in firsts if first > self.now]
         assert self.group.next_time(now=self.now) == min(held + later, default=None)
         due = [seq for seq, each in self.pending.items() if not each.holder]
         assert len(self.group._due._heap) + len(self.group._suspects._heap) <= 2 * (len(due) + VOID)

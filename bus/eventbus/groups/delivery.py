@@ -120,7 +120,7 @@ class LocalGroup:
                 if not (await self._redeliver(now=now) or await self._deliver_new()):
                     await self._something_to_do(since=now)
             except LogUnavailable as problem:
-                logger.error("group %s of %r waits: %s", self.key[1], self.key[0], problem.detail)  # noqa: TRY400
+                logger.error("group %s of %r waits: %s", self.key[1], self.key[0], problem.detail)  # noqa: TRY400 - one line
                 await asyncio.sleep(RETRY_READING)
             except Exception:
                 logger.exception("a defect of the bus, in group %s of %r", self.key[1], self.key[0])

@@ -85,7 +85,7 @@ class LocalGroups:
             try:
                 await self.keep_places()
             except LogUnavailable as problem:
-                logger.error("the places of groups wait for their next turn: %s", problem.detail)  # noqa: TRY400
+                logger.error("the places of groups wait for their next turn: %s", problem.detail)  # noqa: TRY400 - one line
 
     async def _keep_places(self, groups: Iterable[LocalGroup]) -> None:
         places = {group: group.place for group in groups}

@@ -86,7 +86,7 @@ class Silent(asyncio.Protocol):
         self._end.cancel()
         self._connection.begin(data)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio passes it
         self._end.cancel()
 
 
@@ -107,7 +107,7 @@ class Knocking(asyncio.Protocol):
             if self._connection.let_in_service(_authorization(self._head)):
                 self._connection.begin(self._head)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio passes it
         self._end.cancel()
 
 

@@ -98,7 +98,7 @@ class PlainRequests(asyncio.Protocol):
         with suppress(OSError):  # it may have been reset already
             self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio passes it
         self._waiting = b""
         self._leave()
 

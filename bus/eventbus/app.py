@@ -58,7 +58,7 @@ def create_app(*, log: Log, services: Services | None = None, settings: Settings
     clock, lifetime = retention.ages.now, settings.identity_lifetime
     identities = KeptIdentities(log, lifetime=lifetime, is_connected=hub.has, clock=clock)
     authorization = Authorization(services=services, identities=identities, client_events=settings.client_events)
-    kept = Kept(events=settings.retention_events, size=settings.retention_bytes)
+    kept = Kept.of(settings, log)
     publish_rate = PublishRate(settings.client_rate, kept=kept, most_at_once=settings.max_body)
     publishing = Publishing(
         authorization=authorization,
@@ -112,7 +112,7 @@ def create_app(*, log: Log, services: Services | None = None, settings: Settings
         await asyncio.wait(tasks)
         with suppress(LogUnavailable):  # then a little is delivered again
             await groups.keep_places()
-            await retention.keep_ages()
+            await retention.keep_ages(at_once=True)
         await log.close()
 
     async def drain(_app: web.Application) -> None:

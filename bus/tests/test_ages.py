@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
+from eventbus.config import Settings
+from eventbus.event import Draft
+from eventbus.log import Publisher
 from eventbus.log.ages import EVEN, FINENESS, MOST_MARKS, Ages
+from eventbus.log.memory import MemoryLog
+from eventbus.log.retention import Retention
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 WEEK = 7 * DAY
@@ -186,3 +193,25 @@ def test_what_has_gone_needs_no_marks(clocks: Clocks) -> None:
 
     assert len(ages._marks) == 1
     assert ages.look(100) is False
+
+
+async def test_a_bus_that_gets_its_events_in_the_first_minutes_of_each_run_lets_them_go_by_age() -> None:
+    day, minute = 24 * 60 * 60, 60
+    wall, log = SimpleNamespace(now=1_800_000_000.0, begun=0.0), MemoryLog()
+
+    for _ in range(30):
+        wall.begun = wall.now
+        retention = Retention(log, settings=Settings(retention_seconds=7.0 * day))
+        retention.ages = Ages(wall=lambda: wall.now, steady=lambda: wall.now - wall.begun)
+        await retention.begin()
+        for number in range(10):
+            wall.now += minute
+            if number == 1:
+                await log.append([(Draft(name="hi"), Publisher(source="client", scope="client-anna"))])
+            retention.ages.look(log.head)
+            await retention._trim()
+            await retention.keep_ages()
+        await retention.keep_ages(at_once=True)
+        wall.now = wall.begun + day
+
+    assert 7 <= log.head - log.trimmed <= 9

@@ -12,9 +12,11 @@ from ipaddress import ip_network
 import pytest
 from bus_under_test import ORIGIN, PATIENCE, Answer, Bus, StartBus
 from eventbus.config import Settings
+from eventbus.limits.refused_bytes import RefusedBytes
 from eventbus.limits.request_bytes import Budget
 from eventbus.log.by_url import open_log
-from eventbus.problems import Overloaded
+from eventbus.problems import LogUnavailable, Overloaded
+from eventbus.publishing import Receipts
 
 Hold = Callable[..., Awaitable[tuple[StreamReader, StreamWriter]]]
 
@@ -303,3 +305,15 @@ async def test_what_is_refused_has_a_rate_too_which_services_do_not_feel(start: 
     assert refused[-1] == 429
     assert int((await bus.post(junk)).headers["Retry-After"]) >= 1
     await bus.publish("hi", service="the-service")
+
+
+async def test_what_the_bus_could_not_store_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class NoDisk:
+        async def publish(self, *_: object, **__: object) -> Receipts:
+            raise LogUnavailable("the disk is full")
+
+    refused = RefusedBytes(NoDisk(), clock=lambda: 0.0)  # type: ignore[arg-type]
+
+    for _ in range(100):
+        with pytest.raises(LogUnavailable):
+            await refused.publish(b"x" * 1_000_000, None, host="h")

@@ -263,11 +263,11 @@ async def test_letting_events_go_takes_smaller_steps_where_there_is_little_room(
     commit, steps = log._committer.commit, list[int]()
 
     async def no_room_for_many(job: Any) -> Any:
-        count, size = await commit(job)
+        count, size, last = await commit(job)
         steps.append(count)
         if count > 5:
             raise LogUnavailable("the log cannot be written: database or disk is full")
-        return count, size
+        return count, size, last
 
     monkeypatch.setattr(log._committer, "commit", no_room_for_many)
     monkeypatch.setattr("eventbus.log.sqlite.TRIM_STEP", 64)

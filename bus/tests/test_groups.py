@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -37,6 +38,7 @@ class Pending:
     losses: int = 0
     named: bool = False
     failed_by: MemberState | None = None
+    turn: int = 0  # when it was held last, as many may be at one time
     before_loss: tuple[int, int] | None = None  # attempts and losses, while nobody has had it since
 
     @property
@@ -71,7 +73,7 @@ class GroupAgainstModel(RuleBasedStateMachine):
         after=st.integers(0, 3), published=st.integers(0, 9), prefetches=st.lists(st.integers(1, 3), max_size=3)
     )
     def begin(self, after: int, published: int, prefetches: list[int]) -> None:
-        self.now = 0.0
+        self.now, self.turns = 0.0, itertools.count()
         self.head = after + published
         self.first = after + 1
         self.group = GroupState(Place(cursor=after), ack_wait=ACK_WAIT)
@@ -160,7 +162,7 @@ class GroupAgainstModel(RuleBasedStateMachine):
         for seq in seqs:
             pending = self.pending.get(seq)
             if pending and pending.holder is member:
-                pending.named, pending.until = True, self.now + ACK_WAIT
+                pending.named, pending.until, pending.turn = True, self.now + ACK_WAIT, next(self.turns)
             elif pending and pending.before_loss:
                 self.find(seq, member)
 
@@ -201,7 +203,7 @@ class GroupAgainstModel(RuleBasedStateMachine):
             deliveries = self.group.deliver(seq, member, now=self.now)
             pending = self.pending.setdefault(seq, Pending(0, None, 0.0))
             pending.deliveries += 1
-            pending.holder, pending.until = member, self.now + ACK_WAIT
+            pending.holder, pending.until, pending.turn = member, self.now + ACK_WAIT, next(self.turns)
             pending.named, pending.before_loss = False, None
             self.members[member].apart = pending.is_suspect
             self.cursor = max(self.cursor, seq)
@@ -303,7 +305,8 @@ class GroupAgainstModel(RuleBasedStateMachine):
 
     def held_by(self, member: MemberState) -> list[Pending]:
         """In the order they were delivered in."""
-        return [self.pending[seq] for seq in sorted(self.held_seqs(member), key=lambda seq: self.pending[seq].until)]
+        held = [self.pending[seq] for seq in self.held_seqs(member)]
+        return sorted(held, key=lambda pending: (pending.until, pending.turn))
 
     def held_seqs(self, member: MemberState) -> list[int]:
         return [seq for seq, each in self.pending.items() if each.holder is member]
@@ -312,7 +315,7 @@ class GroupAgainstModel(RuleBasedStateMachine):
         if pending := self.pending.get(seq):
             if pending.before_loss:
                 pending.attempts, pending.losses = pending.before_loss
-            pending.holder, pending.until = member, self.now + ACK_WAIT
+            pending.holder, pending.until, pending.turn = member, self.now + ACK_WAIT, next(self.turns)
             pending.named, pending.before_loss = True, None
             self.members[member].apart = self.members[member].apart or pending.is_suspect
 
@@ -321,7 +324,7 @@ class GroupAgainstModel(RuleBasedStateMachine):
         due = [(each.until, seq) for seq, each in self.pending.items() if not each.holder and each.until <= self.now]
         suspects = sorted(each for each in due if self.pending[each[1]].is_suspect)
         others = sorted(each for each in due if not self.pending[each[1]].is_suspect)
-        again = [seq for _, seq in suspects[:1] + others[:1]]
+        again = [seq for _, seq in suspects[:1] + others]
         assert list(self.group.next_due(now=self.now)) == again
         return again + ([self.cursor + 1] if self.cursor < self.head else [])
 
@@ -533,3 +536,18 @@ def test_attempts_and_losses_survive_a_restart_that_counts_as_neither() -> None:
     assert (
         again.place == group.place == Place(cursor=3, pending={1: 1, 2: 1, 3: 1}, attempts={2: 1}, losses={1: 1, 3: 1})
     )
+
+
+def test_an_event_that_waits_for_one_member_holds_up_no_other() -> None:
+    group = GroupState(Place(cursor=0), ack_wait=ACK_WAIT)
+    able, busy, lost = group.join(64, now=0.0), group.join(1, now=0.0), group.join(64, now=0.0)
+    group.deliver(1, busy, now=0.0)
+    group.deliver(2, able, now=0.0)
+    for seq in range(3, 10):
+        group.deliver(seq, lost, now=0.0)
+    group.nack(able, 2, due=0.0)  # another member is to get it, and the other one has no room
+    group.leave(lost, now=0.0)
+
+    can_be_taken = [seq for seq in group.next_due(now=0.0) if group.choose([able, busy], seq, now=0.0)]
+
+    assert can_be_taken == [*range(3, 10)]

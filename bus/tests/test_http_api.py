@@ -268,3 +268,14 @@ async def test_a_good_request_is_answered_although_garbage_comes_right_behind_it
     assert answers.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"HTTP/1.0 400 Bad Request\r\n" in answers
     assert len(await bus.events()) == 1
+
+
+@below_aiohttp
+async def test_a_good_request_between_a_chunked_one_and_garbage_is_answered(bus: Bus) -> None:
+    chunked = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n[]\r\n0\r\n\r\n"
+
+    answer = await bus.raw(chunked + b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" + b"garbage\r\n\r\n")
+
+    assert [line[9:12] for line in answer.split(b"\r\n") if line.startswith((b"HTTP/1.", b"}HTTP/1."))][:1] == [b"422"]
+    assert b'{"status":"alive"}' in answer
+    assert b"HTTP/1.0 400" in answer or b"HTTP/1.1 400" in answer

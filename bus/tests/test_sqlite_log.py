@@ -591,7 +591,7 @@ async def test_a_client_misses_nothing_unknowingly_if_a_trim_fails(
     reopen: Callable[[], Awaitable[SqliteLog]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = await with_events_for_anna(reopen)
-    monkeypatch.setattr("eventbus.log.sqlite._FORGET", "UPDATE nothing SET upto = :upto")
+    monkeypatch.setattr("eventbus.log.sqlite.FORGET", "UPDATE nothing SET upto = :upto")
     with pytest.raises(LogUnavailable):
         await log.trim(keep=0)
 
@@ -748,3 +748,48 @@ async def test_a_checkpoint_that_fails_is_said_and_harms_nobody(
 
     assert len(await log.read(after=0, limit=10)) == 3
     assert "no checkpoint now, the log's -wal file grows: database or disk is full" in caplog.text
+
+
+async def test_what_could_not_be_trimmed_goes_at_the_next_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = SqliteLog(str(tmp_path / "events.db"))
+    await log.append([(Draft(name="hi"), ANNA)] * 10)
+    with monkeypatch.context() as patch:
+        patch.setattr("eventbus.log.sqlite.FORGET", "UPDATE nothing SET upto = :upto")
+        with pytest.raises(LogUnavailable):
+            await log.trim(upto=10)
+
+    while await log.trim(upto=10):
+        pass
+
+    assert await log.read(after=0, limit=10) == []
+    assert log._writer.execute("SELECT count(*) FROM events").fetchone() == (0,)
+    await log.close()
+
+
+async def test_a_defect_behind_a_commit_stores_nothing_twice_and_does_not_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = SqliteLog(str(tmp_path / "events.db"))
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tail.Tail, "extend", fail)
+        with pytest.raises(ZeroDivisionError):
+            await log.append([(Draft(name="one"), ANNA)])
+    await log.append([(Draft(name="two"), ANNA)])
+
+    assert [event.name for event in await log.read(after=0, limit=10)] == ["one", "two"]
+    assert log.head == 2
+    await log.close()
+
+
+async def test_sqlite_never_cuts_its_write_ahead_log_off_by_itself(tmp_path: Path) -> None:
+    log = SqliteLog(str(tmp_path / "events.db"))
+
+    assert log._writer.execute("PRAGMA journal_size_limit").fetchone() == (-1,)
+
+    await log.close()

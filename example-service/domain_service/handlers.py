@@ -142,4 +142,4 @@ def _a_year_after(time: str) -> str:
     day = date.fromisoformat(time[:10])
     if (day.month, day.day) == (2, 29):
         day = day.replace(day=28)
-    return day.replace(year=day.year + 1).isoformat()
+    return day.replace(year=min(day.year + 1, date.max.year)).isoformat()

@@ -17,19 +17,21 @@ class Work:
 
     Attributes:
         question: It has the name of its log as `epoch`.
+        waits: Its handler was not called yet.
         handled_since: When its handler was called; none before that, and after it has returned.
         told: The bus was told of it once.
         hangs: Its handler has taken too long.
     """
 
     question: Event
+    waits: bool = True
     handled_since: float | None = None
     told: bool = False
     hangs: bool = False
 
     def begin(self) -> None:
         """Its handler is called."""
-        self.handled_since = time.monotonic()
+        self.waits, self.handled_since = False, time.monotonic()
 
     def is_answered(self) -> None:
         """Its handler has returned: what is left is to publish its answers."""
@@ -42,9 +44,11 @@ class InHand:
 
     Attributes:
         handler_timeout: Seconds after which the bus is told no longer that a handler is at work.
+        places: Handlers that are at work at a time.
     """
 
     handler_timeout: float
+    places: int
     _works: dict[tuple[str, int], Work] = field(default_factory=dict)
 
     def find(self, question: Event) -> Work | None:
@@ -65,11 +69,17 @@ class InHand:
             del self._works[key]
 
     def seqs(self, epoch: str) -> list[int]:
-        """Give what the bus that has this log is to be told: all but what hangs, as another instance may do that."""
+        """Give what the bus that has this log is to be told: all but what another instance may do as well.
+
+        That is what hangs, and, where all places are taken by what hangs, what waits for one.
+        """
+        for work in self._works.values():
+            self._look_at(work)
+        none_is_free = sum(work.hangs for work in self._works.values()) >= self.places
         found = []
         for (log, seq), work in self._works.items():
-            self._look_at(work)
-            if log == epoch and not (work.hangs and work.told):
+            is_anybodys = work.hangs or (work.waits and none_is_free)
+            if log == epoch and not (is_anybodys and work.told):
                 work.told = True
                 found.append(seq)
         return found

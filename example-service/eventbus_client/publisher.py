@@ -20,12 +20,13 @@ logger = logging.getLogger(__name__)
 TIMEOUT = 10.0
 # Seconds for which the bus is left alone at most, whatever it asks for: answers wait meanwhile.
 LONGEST_PAUSE = 60.0
-# Any answer but 200 means "not added". After these another attempt may go better; after all others it will not.
+# After any answer but 200 it is not known that the event was added. After these another attempt may go better; after
+# all others it will not.
 TRY_AGAIN = frozenset({408, 429, *range(500, 600)})
 
 
 class NotAdded(Exception):
-    """The bus did not add the event this time.
+    """It is not known that the bus added the event this time.
 
     Attributes:
         seconds: How long the bus asks to be left alone.

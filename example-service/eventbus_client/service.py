@@ -67,7 +67,7 @@ class Service:
         self._backoff = backoff
         self._room = asyncio.Semaphore(MOST_AT_ONCE)
         self._answering: set[asyncio.Task[None]] = set()
-        self._in_hand = InHand(settings.handler_timeout)
+        self._in_hand = InHand(settings.handler_timeout, places=MOST_AT_ONCE)
         self._connection: Connection | None = None
         self._can_say = asyncio.Event()  # there is a connection, or there will be none any more
         self._epoch = ""  # of the log of the last connection
@@ -115,7 +115,8 @@ class Service:
     def _still_in_hand(self) -> dict[str, object]:
         """Say what came on the last connection and is still being worked on: the bus need not give it to anybody."""
         working = self._in_hand.seqs(self._epoch)
-        return {"working": working, "epoch": self._epoch} if working else {}
+        said: dict[str, object] = {"working": working} if working else {}
+        return said | {"epoch": self._epoch} if self._epoch else said  # a log that lost its end tells of a gap
 
     async def _talk(self, connection: Connection) -> None:
         self._connection, self._epoch = connection, connection.epoch

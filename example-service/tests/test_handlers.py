@@ -141,6 +141,12 @@ def test_a_free_name_is_registered_for_a_year_from_the_question_on():
     assert changes == [Registration("example.com", registrant, options, "2027-11-23")]
 
 
+def test_a_clock_at_the_end_of_the_calendar_registers_no_further():
+    answer, _ = register({"name": "example.com"}, time="9999-12-31T23:59:59.000Z")
+
+    assert answer["expiration"] == "9999-12-31"
+
+
 def test_a_year_from_a_leap_day_ends_the_day_before():
     answer, _ = register({"name": "example.com"}, time="2028-02-29T23:59:59.999Z")
 

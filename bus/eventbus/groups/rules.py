@@ -20,6 +20,10 @@ MAX_PENDING = 10_000
 """Events of a group that may be open at once: bounds its memory; until some are acked, no new ones are handed out."""
 
 
+LOOKED_AT = 64
+"""Events that are looked at, for one that some member can take, when the first is kept from all that are free."""
+
+
 class GroupState:
     """Who holds what, what is due again, and how far the group has come.
 
@@ -177,11 +181,15 @@ class GroupState:
                 self._take_back_what_was_left_out(overdue, member, now=now)
 
     def next_due(self, *, now: float) -> Iterator[int]:
-        """Give the events to be delivered again now that have been due longest: a suspect, and another one."""
+        """Give the events to be delivered again now, those first that have been due longest: a suspect, and others.
+
+        Whoever can take the first of these others need not look at the rest.
+        """
         for waiting in (self._suspects, self._due):
             seq = waiting.next_due(now=now)
             if seq is not None:
                 yield seq
+        yield from self._due.due_after_first(now=now, most=LOOKED_AT)
 
     def next_time(self, *, now: float) -> float | None:
         """Tell when `take_back` or `next_due` will have more to do than now; None if never."""

@@ -37,6 +37,12 @@ class Waiting:
         first = self.first()
         return first[1] if first and first[0] <= now else None
 
+    def due_after_first(self, *, now: float, most: int) -> list[int]:
+        """Give some more events that are due, in the order in which they became so."""
+        waiting = {entry for entry in self._heap if self._due.get(entry[1]) == entry[0]}  # one may be there twice
+        entries = heapq.nsmallest(most + 1, waiting)
+        return [seq for due, seq in entries[1:] if due <= now]
+
     def any_after(self, now: float) -> bool:
         """Is anything due later than now?"""
         return any(due > now for due in self._due.values())

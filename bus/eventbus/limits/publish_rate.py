@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from ..config import Settings
+from ..log import Log
 from .arrivals import BURST, Arrivals, Wanted, take
 from .hosts import places_of
 
@@ -37,6 +39,12 @@ class Kept:
 
     events: int = 1_000_000
     size: int = 1024 * 1024 * 1024
+
+    @classmethod
+    def of(cls, settings: Settings, log: Log) -> Kept:
+        """Take the smaller of what retention leaves and of what the log itself can keep."""
+        bounds = [size for size in (settings.retention_bytes, log.most_bytes) if size]
+        return cls(events=settings.retention_events, size=min(bounds, default=0))
 
 
 class PublishRate:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from ..log import Appended
-from ..problems import Problem
+from ..problems import Problem, Unavailable
 from ..publishing import Publishing, Receipts
 from ..routing import Service
 from .arrivals import Arrivals, Wanted, take
@@ -43,6 +43,8 @@ class RefusedBytes:
         take(self._wanted(host, 1), now=self._clock(), advice="send what is right, {} s from now")
         try:
             return await self._publishing.publish(body, None, host=host)
+        except Unavailable:
+            raise  # the bus's doing, and worth another try
         except Problem:
             now = self._clock()
             for arrivals, place, size in self._wanted(host, len(body)):

@@ -83,6 +83,9 @@ class Log(Protocol):
     def trimmed(self) -> int:
         """The newest ``seq`` that retention took, and with it all older ones; 0 if none. It may be about to go."""
 
+    most_bytes: int
+    """Bytes of events that it keeps at most, whatever retention says; 0 if there is no such bound."""
+
     async def append(self, entries: Sequence[Entry]) -> list[Appended]:
         """Store all or none; return once they are durable.
 

@@ -80,6 +80,11 @@ class Ages:
         self._was_off = False  # for a time that is not counted yet
         self._marks: list[Mark] = []
 
+    @property
+    def is_sure(self) -> bool:
+        """Has the system's clock been believed in this run? From then on it tells how long the bus was off."""
+        return self._sight is not None and not self._was_off
+
     def now(self) -> float:
         """Tell the time by the log's clock: seconds, at first Unix time."""
         return self._begun_at + self._steady() - self._begun

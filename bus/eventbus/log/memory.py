@@ -27,7 +27,7 @@ class MemoryLog:
         self.epoch = secrets.token_hex(8)
         self.trimmed = 0
         self._capacity = capacity
-        self._max_bytes = max_bytes
+        self.most_bytes = max_bytes
         self._size = 0  # bytes of all events
         self._ids_from = 0  # ids of events up to here may be used again
         self._head = Head(0)
@@ -107,7 +107,7 @@ class MemoryLog:
         self._events.append(logged(draft, id=event_id, seq=seq, time=came, source=publisher.source))
         self._origins.append((publisher.scope, event_id))
         self._size += len(self._events[-1].json)
-        while len(self._events) > self._capacity or self._size > self._max_bytes:
+        while len(self._events) > self._capacity or self._size > self.most_bytes:
             self._let_go(len(self._events) // 10 + 1)
         self._head.advance(seq)
         return Appended(id=event_id, seq=seq)

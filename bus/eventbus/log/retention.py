@@ -36,7 +36,7 @@ class Retention:
         self._log = log
         self.ages = Ages()
         self._settings = settings
-        self._kept = log.head  # when the ages were kept
+        self._kept = log.head, False  # when the ages were kept
         self._said = ""  # why nothing could go
 
     async def begin(self) -> None:
@@ -62,17 +62,18 @@ class Retention:
                 self._said = problem.detail
 
     async def keep_ages(self, *, at_once: bool = False) -> None:
-        """Keep the ages of events over a restart; without new ones, what was kept still says enough.
+        """Keep the ages of events over a restart; until something is new, what was kept still says enough.
 
         Raises:
             LogUnavailable: The log cannot be written.
         """
         head = self._log.head
         self.ages.look(head)
-        if head == self._kept and not at_once:
+        to_keep = head, self.ages.is_sure
+        if to_keep == self._kept and not at_once:
             return
         await self._log.keep_group_places({_AGES: self.ages.to_keep()})
-        self._kept = head
+        self._kept = to_keep
 
     async def _trim(self) -> None:
         settings, position = self._settings, self.ages.position

@@ -25,6 +25,7 @@ from .door import Connection
 from .frame_heads import FrameCounter
 
 EMPTY_LINE = b"\r\n\r\n"  # with the end of the line before it
+LAST_CHUNK = b"0" + EMPTY_LINE
 
 MOST_UNREAD = 128 * 1024
 """Bytes of messages that wait to be obeyed, above which no more is read."""
@@ -201,8 +202,9 @@ class HttpProtocol(ProblemHandler):
         """
         if self._body_left:
             return min(self._body_left, PIECE)
-        if not self._body.is_eof():
-            return PIECE
+        if not self._body.is_eof():  # in chunks: not beyond what may be the last of them
+            last = self._unparsed[:PIECE].find(LAST_CHUNK)
+            return PIECE if last < 0 else last + len(LAST_CHUNK)
         end = (self._end_of_head + self._unparsed[:PIECE]).find(EMPTY_LINE)
         return PIECE if end < 0 else end + len(EMPTY_LINE) - len(self._end_of_head)
 

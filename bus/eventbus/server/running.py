@@ -126,6 +126,19 @@ async def serve(
     return Serving(servers, short_cut)
 
 
+class _PublicHandler(ProblemHandler):
+    """aiohttp's own side of a connection."""
+
+    def __init__(self, server: web.Server, connection: Connection) -> None:
+        super().__init__(server, loop=asyncio.get_running_loop(), **_http_options())
+        self._connection = connection
+
+    def data_received(self, data: bytes) -> None:
+        if b"\r\n\r\n" in data:
+            self._connection.asked()
+        super().data_received(data)
+
+
 def _http_options() -> dict[str, Any]:
     return {
         "access_log": None,
@@ -142,7 +155,7 @@ def _stages(
     """Tell what speaks with the other side of a connection at first."""
     server = cast(web.Server, runner.server)
     if not fast_path:
-        return lambda _: ProblemHandler(server, loop=asyncio.get_running_loop(), **_http_options()), None
+        return lambda connection: _PublicHandler(server, connection), None
     turns = Turns()
 
     def http(connection: Connection) -> HttpProtocol:

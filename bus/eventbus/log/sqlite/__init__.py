@@ -21,21 +21,13 @@ from .disk_reserve import Room, probe
 from .identities import IdentityTable
 from .indexes import Indexes
 from .opening import newest, open_files, refusal
-from .queries import SELECT, SELECT_INDEXED, event_of, select_events
+from .queries import FORGET, OLDEST, SCAN, SELECT, SELECT_INDEXED, event_of, select_events
 from .reader import Reader, one
 from .rows import MOST_AT_ONCE, Row, insert, row_of
 from .syncs import Syncs
 from .tail import Tail
 
-_OLDEST = "SELECT seq, length(json) FROM events WHERE seq <= ? ORDER BY seq LIMIT ?"
-_FORGET = """
-UPDATE identities
-SET lost = (SELECT max(seq) FROM addressed WHERE identifier = address AND seq <= :upto)
-WHERE address IN (SELECT identifier FROM events WHERE seq <= :upto)
-"""
 _PROBE = 1 << 20  # bytes
-_SCAN = 5_000
-"""Positions that one search for names looks at, before others that read have their turn."""
 
 
 class SqliteLog:
@@ -51,6 +43,7 @@ class SqliteLog:
 
     epoch: str
     trimmed: int
+    most_bytes = 0  # but for retention
 
     def __init__(self, path: str, *, sync: str = "full") -> None:
         syncs = Syncs()
@@ -82,7 +75,7 @@ class SqliteLog:
             self._opened = opened.pop_all()
         self._size = files.size  # bytes of all events
         self._ids_from = 0  # ids of events up to here may be used again
-        self._trim_step = TRIM_STEP
+        self._gone, self._trim_step = self.trimmed, TRIM_STEP
         self._failing = False  # since an append could not be written
         self._identities = IdentityTable(self._values, commit=self._committer.commit, room=self._room)
         self._checkpoints = Checkpoints(
@@ -128,7 +121,7 @@ class SqliteLog:
         else:
             query, upto = SELECT, min(upto, self._tail.after)
             if address is not None or names not in (None, EVERYTHING):
-                upto = min(upto, after + _SCAN)
+                upto = min(upto, after + SCAN)
         return await self._events.ask(select_events, query, after, upto, limit, names, address), upto
 
     async def wait_beyond(self, seq: int) -> None:
@@ -145,32 +138,35 @@ class SqliteLog:
         self._ids_from = upto
 
     async def trim(self, *, upto: int = 0, keep: int | None = None, keep_bytes: int | None = None) -> bool:
-        def trim(db: sqlite3.Connection) -> tuple[int, int]:
-            sizes = db.execute(_OLDEST, [self._indexes.upto, step]).fetchall()  # what has no entries can wait
+        def trim(db: sqlite3.Connection) -> tuple[int, int, int]:
+            sizes = db.execute(OLDEST, [self._indexes.upto, step]).fetchall()  # what has no entries can wait
             # Not what this commit adds, which may come to nothing yet.
             end = upto if keep is None else max(upto, newest(db) - keep)
             surplus = 0 if keep_bytes is None else self._size - keep_bytes
             last, size = oldest(sizes, upto=end, surplus=surplus)
             if last:
-                self.trimmed = max(self.trimmed, last)  # before it is so: who reads meanwhile may miss these already
-                db.execute(_FORGET, {"upto": last})
+                self.trimmed = max(
+                    self.trimmed, last
+                )  # before the commit: a concurrent reader may already not find them
+                db.execute(FORGET, {"upto": last})
                 self._indexes.remove(db, upto=last)
                 db.execute("DELETE FROM events WHERE seq <= ?", [last])
                 db.execute("UPDATE meta SET trimmed = ?", [last])
-            return sum(seq <= last for seq, _ in sizes), size
+            return sum(seq <= last for seq, _ in sizes), size, last
 
-        if self.head == self.trimmed:
+        if self.head == self._gone:
             return False
         step = self._trim_step
         if self._indexes.upto < min(self.trimmed + TRIM_STEP, self.head):
             await self._indexes.catch_up(most=TRIM_STEP)
         try:
-            count, size = await self._committer.commit(trim)
+            count, size, last = await self._committer.commit(trim)
         except LogUnavailable:
             self._trim_step = max(1, step // 4)  # there may be too little room for a step, but enough for a small one
             raise
         self._trim_step = min(2 * step, TRIM_STEP)
         self._size -= size
+        self._gone = max(self._gone, last)
         return count == step or size >= TRIM_BYTES
 
     async def group_place(self, group: GroupKey) -> bytes | None:
@@ -237,14 +233,18 @@ class SqliteLog:
         self._witness.note(self._stored)
 
     def _committed(self, rows: Sequence[Row], appended: Sequence[Appended]) -> None:
-        self._tail.extend(
-            Event(seq=each.seq, name=row.name, identifier=row.identifier, json=place(row.json, each.seq))
-            for row, each in zip(rows, appended, strict=True)
-            if not each.duplicate
-        )
-        self._indexes.committed(rows, appended)
-        size = sum(len(row.json) for row, each in zip(rows, appended, strict=True) if not each.duplicate)
-        self._size += size
-        self._checkpoints.committed(size)
-        newest = max((each.seq for each in appended), default=0)
-        self._head.advance(newest)
+        end = max((each.seq for each in appended), default=0)
+        added = [(row, each.seq) for row, each in zip(rows, appended, strict=True) if not each.duplicate]
+        try:
+            self._tail.extend(
+                Event(seq=seq, name=row.name, identifier=row.identifier, json=place(row.json, seq))
+                for row, seq in added
+            )
+            self._indexes.committed(rows, appended)
+            self._size += (size := sum(len(row.json) for row, _ in added))
+            self._checkpoints.committed(size)
+        except Exception:
+            self._tail = Tail(end)  # what it should have had is read from the file
+            raise
+        finally:
+            self._head.advance(end)  # which is so, whatever breaks here

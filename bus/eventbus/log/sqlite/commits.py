@@ -142,7 +142,12 @@ class Committer(Generic[Row, Stored]):
         rows = [row for append in appends for row in append.rows]
         loop = asyncio.get_running_loop()
         results, stored = await loop.run_in_executor(self._thread, self._do, partial(self._transact, works, rows))
-        self._committed(rows, stored)
+        try:
+            self._committed(rows, stored)
+        except Exception as error:  # a defect; what is on the disk stays there, so nothing is committed again
+            for job in jobs:
+                _finish(job, error=error)
+            return
         for work, result in zip(works, results, strict=True):
             _finish(work, result)
         what_became = iter(stored)

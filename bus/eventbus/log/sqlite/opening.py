@@ -94,6 +94,7 @@ def open_files(path: str, opened: ExitStack, *, sync: str) -> Files:
     elif witness.last and witness.last.head:
         logger.warning("the log is new; the one that stood here, by its .head file, had come to %d", witness.last.head)
     writer.execute(f"PRAGMA synchronous = {sync}")
+    writer.execute("PRAGMA journal_size_limit = -1")  # some systems' SQLite cuts its write-ahead log off by itself
     writer.execute("PRAGMA secure_delete = OFF")  # some systems' SQLite overwrites all that it deletes, at great cost
     writer.execute(f"PRAGMA wal_autocheckpoint = {WITHIN_COMMITS}")
     _write_once_more(writer)

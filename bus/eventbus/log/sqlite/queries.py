@@ -12,6 +12,16 @@ from .. import take
 SELECT = "SELECT seq, name, identifier, json FROM events WHERE seq > ? AND seq <= ?"
 SELECT_INDEXED = SELECT.replace("FROM events", "FROM addressed CROSS JOIN events USING (identifier, seq)")
 
+OLDEST = "SELECT seq, length(json) FROM events WHERE seq <= ? ORDER BY seq LIMIT ?"
+FORGET = """
+UPDATE identities
+SET lost = (SELECT max(seq) FROM addressed WHERE identifier = address AND seq <= :upto)
+WHERE address IN (SELECT identifier FROM events WHERE seq <= :upto)
+"""
+
+SCAN = 5_000
+"""Positions that one search for names looks at, before others that read have their turn."""
+
 
 def select_events(
     db: sqlite3.Connection, query: str, after: int, upto: int, limit: int, names: Patterns | None, address: str | None

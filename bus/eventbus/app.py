@@ -112,7 +112,7 @@ def create_app(*, log: Log, services: Services | None = None, settings: Settings
         await asyncio.wait(tasks)
         with suppress(LogUnavailable):  # then a little is delivered again
             await groups.keep_places()
-            await retention.keep_ages(at_once=True)
+            await retention.keep_ages()
         await log.close()
 
     async def drain(_app: web.Application) -> None:

@@ -211,7 +211,7 @@ async def test_a_bus_that_gets_its_events_in_the_first_minutes_of_each_run_lets_
             retention.ages.look(log.head)
             await retention._trim()
             await retention.keep_ages()
-        await retention.keep_ages(at_once=True)
+        await retention.keep_ages()
         wall.now = wall.begun + day
 
     assert 7 <= log.head - log.trimmed <= 9

@@ -48,6 +48,9 @@ class Subscription:
         live: Does the hub move the cursor? Else the subscription is catching up.
     """
 
+    # One for each client: a dictionary would take as much as all the rest of it.
+    __slots__ = ("_catching_up", "_log", "_outlet", "_position", "_subscriber", "cursor", "live")
+
     def __init__(
         self, subscriber: Client | Service, outlet: Outlet, *, log: Log, position: Position, after: int
     ) -> None:

@@ -59,10 +59,6 @@ class Channel(Protocol):
     def expect_pong(self) -> None:
         """The bus sends a ping; the answer to it does not count against the other side's rate."""
 
-
-class TrustingChannel(Channel, Protocol):
-    """A channel that counts what comes, unless a service is at the other side."""
-
     def trust(self) -> None:
         """The other side is a service: from now on it may be as fast as it likes."""
 

@@ -7,7 +7,7 @@ refused to this one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Coroutine
 from contextlib import AbstractContextManager
 
 from aiohttp import web
@@ -19,7 +19,7 @@ from ..limits.frame_rate import Stranger, Strangers
 from ..limits.hosts import Network, sending_host
 from ..limits.websockets import Seat, Seats
 from ..problems import BadParameter, Stopping
-from .channel import CLOSING, MAX_MESSAGE, TrustingChannel
+from .channel import CLOSING, MAX_MESSAGE, Channel
 from .cors import Cors
 from .refusals import WrongVersion
 from .response_channel import CountsFrames, ResponseChannel
@@ -53,8 +53,12 @@ class Guest(AbstractContextManager["Guest"]):
         """It has shown that it is a service, and counts no more among the strangers."""
         self._seats.give_to_service(self._seat)
 
-    def __exit__(self, *_: object) -> None:
+    def leave(self) -> None:
+        """It has gone."""
         self._seats.leave(self._seat)
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
 
 
 class Handshakes:
@@ -115,20 +119,22 @@ class Handshakes:
 
     async def connect(self, request: web.Request) -> web.StreamResponse:
         """GET /ws: shake hands, and speak with the other side until one of both hangs up."""
-        with self.admit(request.headers, peer=request.remote or "") as guest:
+        guest = self.admit(request.headers, peer=request.remote or "")
+        try:
             channel = await _open(request, guest.stranger)
-            await self.speak(channel, channel.transport, guest)
-            return channel.response
+        except BaseException:
+            guest.leave()
+            raise
+        await self.speak(channel, channel.transport, guest)
+        return channel.response
 
-    async def speak(self, channel: TrustingChannel, transport: asyncio.Transport, guest: Guest) -> None:
-        """Speak with somebody who was admitted, and whose handshake is answered, until one of both hangs up."""
+    def speak(self, channel: Channel, transport: asyncio.Transport, guest: Guest) -> Coroutine[None, None, None]:
+        """Speak with somebody who was admitted, and whose handshake is answered, until one of both hangs up.
 
-        def trust() -> None:
-            guest.is_service()
-            channel.trust()
-
+        No coroutine of its own, as it would stay in memory for as long as the other side is silent.
+        """
         outlet = SocketOutlet(transport, channel.drained, send_buffer=self._send_buffer)
-        await self.sockets.speak(channel, outlet, host=guest.host, on_service=trust)
+        return self.sockets.speak(channel, outlet, host=guest.host, on_service=guest.is_service, place=guest)
 
 
 async def _open(request: web.Request, stranger: Stranger | None) -> ResponseChannel:

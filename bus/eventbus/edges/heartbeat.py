@@ -9,6 +9,8 @@ MISSED_BEATS = 3
 class Pulse:
     """One connection's signs of life: what it sends, and what it takes of what waits for it."""
 
+    __slots__ = ("_heard", "_sent", "_silent", "_stuck", "_waited")
+
     def __init__(self) -> None:
         self._heard = True
         self._silent = 0  # beats in a row

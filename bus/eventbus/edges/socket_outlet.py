@@ -29,6 +29,8 @@ class SocketOutlet:
         excused: Whether its end tells nothing of what was delivered.
     """
 
+    __slots__ = ("_drain", "_pulse", "_send_buffer", "_transport", "_written", "excused", "parting")
+
     def __init__(self, transport: asyncio.Transport, drain: Callable[[], Awaitable[None]], *, send_buffer: int) -> None:
         self._transport = transport
         self._drain = drain

@@ -38,7 +38,15 @@ class WebSockets:
         self._open: dict[Connection, asyncio.Task[None] | None] = {}
         self.stopping = False
 
-    async def speak(self, channel: Channel, outlet: Line, *, host: str, on_service: Callable[[], None]) -> None:
+    async def speak(
+        self,
+        channel: Channel,
+        outlet: Line,
+        *,
+        host: str,
+        on_service: Callable[[], None],
+        place: AbstractContextManager[object],
+    ) -> None:
         """Speak with the other side of a channel until one of both hangs up.
 
         Args:
@@ -46,15 +54,17 @@ class WebSockets:
             outlet: What is sent goes there.
             host: Where the other side is.
             on_service: Called once the other side has shown that it is one.
+            place: What it takes up; left in the end.
         """
         connection = Connection(channel, outlet, admission=self._admission, host=host, on_service=on_service)
         self._open[connection] = asyncio.current_task()
         if self.stopping:  # since the handshake was answered
             outlet.close(Close.RESTART, "the bus is stopping")
-        try:
-            await connection.run(identify_timeout=self._identify_timeout)
-        finally:
-            del self._open[connection]
+        with place:
+            try:
+                await connection.run(identify_timeout=self._identify_timeout)
+            finally:
+                del self._open[connection]
 
     async def keep_beating(self) -> None:
         """Ask everybody for a sign of life, for ever, and cut off those who give none."""
@@ -82,6 +92,8 @@ class Connection:
         host: Where the other side is.
         on_service: Called once the other side has shown that it is one.
     """
+
+    __slots__ = ("__weakref__", "_admission", "_channel", "_delivery", "_host", "_member", "_on_service", "outlet")
 
     def __init__(
         self,
@@ -197,6 +209,7 @@ class Connection:
         try:
             self._let_in(await self._admission.authenticate(command))
             self._on_service()
+            self._channel.trust()
         except NoRight as refusal:
             self._answer(NotAuthenticated(error=refusal.detail))
             self.outlet.close(Close.WRONG_CREDENTIALS, "wrong credentials")

@@ -121,11 +121,14 @@ class Connection(asyncio.BufferedProtocol):
         task: What speaks with the other side, if a task does.
     """
 
+    __slots__ = ("__weakref__", "_begin", "_door", "_host", "peer", "state", "task", "transport")
+
+    transport: asyncio.Transport
+
     def __init__(self, door: Door) -> None:
         self._door = door
         self._host: str | None = None
         self._begin: Callable[[Connection], asyncio.Protocol] = Silent
-        self.transport: asyncio.Transport
         self.peer = ""
         self.state: asyncio.Protocol = asyncio.Protocol()  # until it is made
         self.task: asyncio.Task[None] | None = None

@@ -42,6 +42,8 @@ class FrameCounter:
         rest: Seconds for which no more should be read, after the last piece.
     """
 
+    __slots__ = ("_heads", "rest", "stranger")
+
     def __init__(self, stranger: Stranger | None) -> None:
         self.stranger = stranger
         self.rest = 0.0
@@ -66,6 +68,8 @@ class FrameCounter:
 
 class FrameHeads:
     """Where in a stream of frames the next head begins; the stream may be cut anywhere."""
+
+    __slots__ = ("_begun", "_skip")
 
     def __init__(self) -> None:
         self._begun = b""  # a head that has not ended

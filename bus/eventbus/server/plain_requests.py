@@ -149,16 +149,15 @@ class PlainRequests(asyncio.Protocol):
             self._waiting = data
             return
         begin = end_of_head + 4
-        protocol = shake_hands(data[:begin], self._connection, self._short_cut.edges) if end_of_head >= 0 else None
-        if protocol is None:
+        taken = shake_hands(data[:begin], self._connection, self._short_cut.edges) if end_of_head >= 0 else None
+        if taken is None:
             self._hand_over(data)
             return
+        protocol, answer = taken
         self._leave()
         self._connection.asked()
         self._connection.become(protocol)
-        self._transport.write(
-            protocol.answer
-        )  # now: if this fills the buffer, pause and resume reach the same protocol
+        self._transport.write(answer)  # only now: if it fills the buffer, pause and resume reach the same protocol
         protocol.data_received(data[begin:])
 
     async def _answer(self, head: PlainHead, body: bytes) -> None:

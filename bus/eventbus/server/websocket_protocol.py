@@ -16,7 +16,6 @@ from aiohttp.http import HttpVersion11, RawRequestMessage
 from aiohttp.http_websocket import WS_KEY, WebSocketError
 
 from ..edges.channel import Close, may_be_said
-from ..edges.handshake import Guest
 from ..edges.parts import Edges
 from ..limits.frame_rate import Stranger
 from ..problems import Problem
@@ -37,16 +36,13 @@ class WebSocketProtocol(FrameReader):
 
     Args:
         stranger: Who is at the other side; None if a service is known to be.
-        answer: To the handshake.
 
     Attributes:
-        answer: As above.
         goodbye: The close code that the other side gave; none if it has not said goodbye.
     """
 
-    def __init__(self, stranger: Stranger | None, *, answer: bytes = b"") -> None:
+    def __init__(self, stranger: Stranger | None) -> None:
         super().__init__()
-        self.answer = answer
         self.goodbye: int | None = None
         self._ended = False
         self._counter = FrameCounter(stranger)
@@ -106,7 +102,7 @@ class WebSocketProtocol(FrameReader):
             return WSMessage(WSMsgType.ERROR, error, None)
 
 
-def shake_hands(block: bytes, connection: Connection, edges: Edges) -> WebSocketProtocol | None:
+def shake_hands(block: bytes, connection: Connection, edges: Edges) -> tuple[WebSocketProtocol, bytes] | None:
     """Let somebody in who shakes hands, and have the connection spoken with; the answer is still to be written.
 
     Args:
@@ -115,7 +111,7 @@ def shake_hands(block: bytes, connection: Connection, edges: Edges) -> WebSocket
         edges: Who decides, and who speaks.
 
     Returns:
-        What reads the connection from now on; None if it is no handshake that is let in, which aiohttp answers.
+        What reads the connection from now on, and the answer; None if it is no handshake that is let in.
     """
     message = parse_head(block)
     key = _key(message) if message else None
@@ -126,15 +122,10 @@ def shake_hands(block: bytes, connection: Connection, edges: Edges) -> WebSocket
         guest = edges.handshakes.admit(message.headers, peer=connection.peer)
     except Problem:
         return None
+    protocol = WebSocketProtocol(guest.stranger)
+    connection.task = asyncio.create_task(edges.handshakes.speak(protocol, connection.transport, guest))
     accept = base64.b64encode(hashlib.sha1(key + WS_KEY, usedforsecurity=False).digest())
-    protocol = WebSocketProtocol(guest.stranger, answer=_ANSWER % accept)
-    connection.task = asyncio.create_task(_speak(protocol, connection.transport, guest, edges))
-    return protocol
-
-
-async def _speak(protocol: WebSocketProtocol, transport: asyncio.Transport, guest: Guest, edges: Edges) -> None:
-    with guest:
-        await edges.handshakes.speak(protocol, transport, guest)
+    return protocol, _ANSWER % accept
 
 
 def _key(message: RawRequestMessage) -> bytes | None:

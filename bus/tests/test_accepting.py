@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from ipaddress import ip_network
 
 import pytest
-from bus_under_test import PATIENCE, StartBus
+from bus_under_test import PATIENCE, StartBus, below_aiohttp
+from eventbus.limits.turns import Turns
 from eventbus.log.by_url import open_log
 from eventbus.problems import Overloaded
 from eventbus.server import first_states
@@ -118,3 +120,25 @@ async def test_one_that_says_nothing_is_cut_off_and_one_that_spoke_is_not(
     assert b"alive" in await spoke_reader.readuntil(b"}")
     spoke.close()
     silent_too.close()
+
+
+@below_aiohttp
+async def test_a_request_whose_connection_ends_before_its_turn_begins_nothing(
+    start: StartBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bus = await start(open_log("memory:"))
+    wait = Turns.wait
+
+    def end_first(turns: Turns, host: str, turn: Callable[[], None]) -> None:
+        def end_and_turn() -> None:
+            turn.__self__.transport.close()  # type: ignore[attr-defined]
+            turn()
+
+        wait(turns, host, end_and_turn)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Turns, "wait", end_first)
+        assert await bus.raw(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n") == b""
+
+    gc.collect()  # a task that has failed, and that nobody waits for, says so when it goes
+    assert (await bus.request("GET", "/healthz")).status == 200

@@ -384,3 +384,14 @@ async def test_a_client_that_publishes_too_many_bytes_is_told_when_to_come_back(
     assert int(answer.headers["Retry-After"]) >= 1
     assert (await bus.events())[0]["seq"] == first["seq"]
     await bus.publish("hi", token=token, data="small")
+
+
+def test_one_host_cannot_turn_a_log_in_memory_over_at_once() -> None:
+    kept = Kept.of(Settings(), MemoryLog())
+    rate = PublishRate(50, kept=kept, clock=Clock())
+    clients = range(1_000)
+
+    published = sum(passes_bytes(rate, 256 * 1024, client=str(client)) for client in clients) * 256 * 1024
+
+    assert kept.size == 64 * MIB
+    assert published <= 5 * MIB

@@ -137,6 +137,14 @@ async def test_a_connection_that_breaks_before_the_ack_costs_nothing(bus, run, c
     assert "answered shout #4, delivery 2" in caplog.messages
 
 
+async def test_a_service_that_comes_back_says_which_log_it_knew_so_that_it_is_told_of_a_gap(bus, run):
+    await run(bus, SHOUT)
+    await (await bus.service()).close()
+    await bus.service()
+
+    assert bus.said[1] == bus.said[0] | {"epoch": "e1"}
+
+
 async def test_what_is_in_hand_is_nothing_to_the_bus_of_another_log(bus, run):
     let_go = asyncio.Event()
     await run(bus, {"wait": held_until(let_go), "quick": lambda _: []})

@@ -23,4 +23,7 @@ def look(*_: object) -> None:
 if __name__ == "__main__":
     signal.signal(signal.SIGALRM, look)
     signal.setitimer(signal.ITIMER_REAL, LOOK_EVERY, LOOK_EVERY)
-    main()
+    try:
+        main()
+    finally:  # or the timer would end the process while Python tidies up, when nobody heeds it any more
+        signal.setitimer(signal.ITIMER_REAL, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 from bus_under_test import HANDSHAKE, KEY, PATIENCE, Bus, StartBus, below_aiohttp
@@ -263,6 +264,23 @@ async def test_a_stranger_that_sends_too_many_frames_is_told_to_come_back_later(
     begin = command(b"", opcode=1, fin=False) if flood[0] == 0 else b""
 
     assert await is_told_to_come_back_later(bus, first + begin + flood * 1_000)
+    assert await bus.new_token()
+
+
+@below_aiohttp
+@pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS)
+async def test_a_handshake_behind_another_request_is_no_way_around_the_rate(bus: Bus, flood: bytes) -> None:
+    begin = command(b"", opcode=1, fin=False) if flood[0] == 0 else b""
+    reader, writer = await asyncio.open_connection(*bus.address)
+    writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" + HANDSHAKE + KEY)
+    await reader.readuntil(b"101 Switching Protocols\r\n")
+    await reader.readuntil(b"\r\n\r\n")
+
+    writer.write(begin + flood * 1_000 + CLOSE)
+    async with asyncio.timeout(PATIENCE):
+        with suppress(ConnectionResetError):
+            assert not (await reader.read()).endswith(b"\x88\x02\x03\xe8")
+    writer.close()
     assert await bus.new_token()
 
 

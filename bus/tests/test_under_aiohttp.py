@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from aiohttp import ClientSession, ClientWebSocketResponse, web
+from aiohttp import ClientSession, ClientWebSocketResponse, WSMsgType, web
 from eventbus.app import create_app
 from eventbus.log.memory import MemoryLog
 
@@ -36,11 +37,19 @@ async def test_a_client_receives_an_event_addressed_to_it(bus: ClientSession) ->
         assert (await anna.receive_json(timeout=1))["name"] == "hi"
 
 
-async def test_clients_are_told_that_the_bus_stops(bus: ClientSession) -> None:
-    """The runner's own cleanup closes them: what the fixture does afterwards must not wait for this one."""
-    anna = await bus.ws_connect("/ws")
+async def test_clients_are_told_that_the_bus_stops() -> None:
+    runner = web.AppRunner(create_app(log=MemoryLog()))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    async with ClientSession(f"http://{host}:{port}") as client, client.ws_connect("/ws") as anna:
+        assert await identify(anna)
 
-    assert await identify(anna)
+        stopping = asyncio.create_task(runner.cleanup())
+
+        assert (await anna.receive(timeout=5)).type is WSMsgType.CLOSE
+        assert anna.close_code == 1012
+        await stopping
 
 
 async def test_what_is_no_handshake_is_a_problem(bus: ClientSession) -> None:

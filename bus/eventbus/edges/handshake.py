@@ -150,11 +150,13 @@ async def _open(request: web.Request, stranger: Stranger | None) -> ResponseChan
     response = web.WebSocketResponse(
         autoclose=False, autoping=False, compress=False, max_msg_size=MAX_MESSAGE, timeout=CLOSING
     )
+    server = request.protocol if isinstance(request.protocol, CountsFrames) else None
+    if server:
+        server.count_frames(stranger)  # before the first of them can be read
     await response.prepare(request)
     transport = request.transport
     if transport is None or transport.is_closing():
         raise ConnectionResetError
-    server = request.protocol if isinstance(request.protocol, CountsFrames) else None
     return ResponseChannel(response, transport, stranger, server)
 
 

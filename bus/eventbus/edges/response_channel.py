@@ -47,8 +47,6 @@ class ResponseChannel:
         self.goodbye: int | None = None
         self._stranger = stranger
         self._server = server
-        if server:
-            server.count_frames(stranger)
 
     def trust(self) -> None:
         """The other side is a service: from now on it may be as fast as it likes."""

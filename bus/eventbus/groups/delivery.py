@@ -144,6 +144,8 @@ class LocalGroup:
             if self._choose(seq):
                 await self._redeliver_one(seq)
                 return True
+            if not any(member.room > 0 for member in self._outlets.ready()):
+                return False  # nobody can take any: the others need not be looked at
         return False
 
     async def _redeliver_one(self, seq: int) -> None:

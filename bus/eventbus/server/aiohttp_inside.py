@@ -45,9 +45,7 @@ def parse_head(block: bytes) -> RawRequestMessage | None:
     if not block.count(b"\r\n") == block.count(b"\r") == block.count(b"\n"):
         return None
     loop = asyncio.get_running_loop()
-    parser = HttpRequestParser(
-        BaseProtocol(loop), loop, 2**16
-    )  # bytes of a line; the server's own parser has a lower limit
+    parser = HttpRequestParser(BaseProtocol(loop), loop, 2**16)
     try:
         [(message, _)], _, _ = parser.feed_data(block)
     except (HttpProcessingError, ValueError):
@@ -136,8 +134,8 @@ class HttpProtocol(ProblemHandler):
         elif self._payload_parser is not None:  # the connection is a WebSocket's
             readable, error = self._counter.count(data)
             super().data_received(data[:readable])
-            if error and isinstance(self._payload_parser, WebSocketReader):
-                self._payload_parser.queue.set_exception(error)
+            if error and self.transport:
+                self.transport.close()  # without a word: aiohttp's reader cannot be told
         else:
             self._unparsed += data
             if len(self._unparsed) > PIECE:
@@ -163,7 +161,8 @@ class HttpProtocol(ProblemHandler):
     @property
     def is_idle(self) -> bool:
         """Has all been answered that came? A WebSocket is never idle."""
-        return not (self._current_request or self._messages or self._unparsed or self._upgraded or self._head)
+        waits = self._waiter is not None and not self._waiter.done()  # for a request, as aiohttp itself asks it
+        return waits and not (self._unparsed or self._upgraded or self._head)
 
     def hear_no_more(self) -> None:
         """Pass over all that comes from now on; the connection ends soon after the answer to its request."""

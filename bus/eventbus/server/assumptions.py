@@ -15,7 +15,7 @@ _HEAD = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n"
 _MESSAGE = b"\x81\x82\0\0\0\0hi"  # "hi", masked with zeros (RFC 6455, 5.2)
 _ATTRIBUTES = (
     "_buffer_paused", "_close", "_current_request", "_force_close", "_lingering_time", "_messages", "_payload_parser",
-    "_reading_paused", "_request_count", "_upgraded", "close", "force_close", "set_parser", "transport",
+    "_reading_paused", "_request_count", "_upgraded", "_waiter", "close", "force_close", "set_parser", "transport",
 )  # fmt: skip
 """What `HttpProtocol` reads and sets of aiohttp's handler."""
 

@@ -42,26 +42,31 @@ class FrameCounter:
         rest: Seconds for which no more should be read, after the last piece.
     """
 
-    __slots__ = ("_heads", "rest", "stranger")
+    __slots__ = ("_heads", "_is_deaf", "rest", "stranger")
 
     def __init__(self, stranger: Stranger | None) -> None:
         self.stranger = stranger
         self.rest = 0.0
         self._heads = FrameHeads()
+        self._is_deaf = False
 
     def count(self, piece: bytes) -> tuple[int | None, WebSocketError | None]:
-        """Count the frames in the next piece of the stream.
+        """Count the frames in the next piece of the stream; after something wrong nothing more may be read.
 
         Returns:
             How many bytes of the piece may be read, None for all; and what is wrong with the rest, if anything.
         """
+        if self._is_deaf:
+            return 0, None
         stranger = self.stranger
         found = self._heads.find(piece, most=stranger.most_at_once if stranger else math.inf)
         try:
             self.rest = stranger.take(found.frames, pongs=found.pongs, size=len(piece)) if stranger else 0.0
         except TooFast as problem:
+            self._is_deaf = True
             return 0, WebSocketError(Close.TOO_FAST, problem.detail)
         if found.unmasked_at is not None:
+            self._is_deaf = True
             return found.unmasked_at, WebSocketError(Close.BROKEN, "a frame without a mask")
         return None, None
 

@@ -46,18 +46,14 @@ class WebSocketProtocol(FrameReader):
         self.goodbye: int | None = None
         self._ended = False
         self._counter = FrameCounter(stranger)
-        self._is_deaf = False
 
     def data_received(self, data: bytes) -> None:
         """Read frames, unless one breaks the protocol or they come too fast: then nothing more is heard."""
-        if self._is_deaf:
-            return
         readable, error = self._counter.count(data)
         if self._counter.rest:
             self.pause_for(self._counter.rest)
         self.feed(data[:readable])
         if error:
-            self._is_deaf = True
             self.fail(error)
 
     def expect_pong(self) -> None:
@@ -137,7 +133,7 @@ def _key(message: RawRequestMessage) -> bytes | None:
         or message.path != "/ws"
         or message.version != HttpVersion11
         or not message.upgrade
-        or headers.getall("Upgrade", []) != ["websocket"]
+        or [value.lower() for value in headers.getall("Upgrade", [])] != ["websocket"]
         or headers.getall("Sec-WebSocket-Version", []) != ["13"]
         or len(keys) != 1
         or any(name in headers for name in ("Content-Length", "Transfer-Encoding", "Expect"))

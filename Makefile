@@ -53,7 +53,7 @@ test: .venv/installed-browser ## Run all tests: unit, integration, browser; cont
 		$(BIN)/pytest $(STORIES) --target=containers --tls --output=e2e/artifacts/containers-tls; \
 	fi
 
-test-fast: .venv/installed-test ## Run the tests that need no program, browser or container of their own: under a minute.
+test-fast: .venv/installed-test ## Run the tests that need no program, browser or container of their own: about a minute.
 	@status=0; for room in bus/tests example-service/tests docs/tests; do \
 		echo "$$room:"; $(BIN)/pytest -q $(SIDE_BY_SIDE) -m 'not slow' $$room || status=1; \
 	done; exit $$status
